@@ -1,0 +1,348 @@
+//! The conductor of one folder: events in, actions out.
+//!
+//! The engine holds what is under way; what is known lies in the [`Index`]. It never awaits,
+//! never reads a clock, and touches no byte of a file: it speaks of ids and lengths. The daemon's
+//! loop and the simulator's world are both loops around the same calls.
+//!
+//! # Invariants
+//! - A path has at most one job under way; what else comes for it waits.
+//! - A change is offered, and a frame acknowledged, only once the store is durable up to it.
+//! - An observation older than our own last work on its path is discarded and looked at again.
+//! - Equal events in equal order give equal actions.
+
+mod draft;
+mod fingerprint;
+mod incoming;
+mod observing;
+mod settling;
+mod telling;
+mod types;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use draft::Draft;
+use incoming::Pending;
+use settling::Flight;
+pub use types::{
+    Action, Cause, Event, FolderHello, Intended, LookId, Notice, PeerState, Problem, PullError};
+
+use crate::flow::detect::Look;
+use crate::flow::index::{Index, IndexError};
+use crate::flow::offer::Outgoing;
+use crate::flow::pull::Incoming;
+use crate::flow::settle::{Job, Ticket};
+use crate::model::{
+    Counter, DeviceId, Dot, RelPath, Seq, StoreId, Tick, Version, Writer,
+};
+
+/// What a folder's engine is made with.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// This device and the life of its store.
+    pub me: Writer,
+    /// The store.
+    pub store: StoreId,
+    /// Counters reserved for this folder; not empty.
+    pub counters: std::ops::Range<Counter>,
+    /// The devices the folder is shared with.
+    pub shared: BTreeSet<DeviceId>,
+    /// Files that hold rules and travel first.
+    pub rule_files: BTreeSet<RelPath>,
+}
+
+/// One folder's state machine.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    me: Writer,
+    store: StoreId,
+    counters: std::ops::Range<Counter>,
+    /// Our greatest counter that stands in a version. Others only number our log: nobody needs
+    /// to hear of them.
+    written: Counter,
+    shared: BTreeSet<DeviceId>,
+    rule_files: BTreeSet<RelPath>,
+    rules: Scope,
+    peers: BTreeMap<DeviceId, Peer>,
+    pending: BTreeMap<RelPath, Pending>,
+    /// Paths to reconsider when the key's job or look is over.
+    waiting: BTreeMap<RelPath, BTreeSet<RelPath>>,
+    removals: BTreeSet<RelPath>,
+    /// Paths that wait for rule files, a pause or a halt to be over.
+    gated: BTreeSet<RelPath>,
+    /// Whether what waits at the gate or for removals may go on now.
+    gate_moved: bool,
+    reading_rules: bool,
+    fetching: BTreeMap<Ticket, RelPath>,
+    flights: BTreeMap<Ticket, Flight>,
+    busy: BTreeMap<RelPath, Ticket>,
+    /// When our own work last touched a path, by `clock`.
+    worked: BTreeMap<RelPath, u64>,
+    looks: BTreeMap<LookId, observing::LookState>,
+    ready: VecDeque<Job>,
+    batches: usize,
+    retries: BTreeMap<Tick, BTreeSet<RelPath>>,
+    held: Vec<RelPath>,
+    problems: BTreeMap<RelPath, Problem>,
+    committed: Seq,
+    durable: Seq,
+    persisting: bool,
+    /// Tombstones up to here have been considered for dropping.
+    swept: Seq,
+    clock: u64,
+    ticket: u64,
+    look: u64,
+    halted: bool,
+    paused: bool,
+    actions: VecDeque<Action>,
+}
+
+/// The pure part of the ignore rules, as the engine needs it: which paths are synced here.
+#[derive(Clone, Default)]
+pub struct Scope(Option<std::sync::Arc<dyn Fn(&RelPath, bool) -> bool + Send + Sync>>);
+
+impl Scope {
+    /// Makes a scope of a function from path and "is a directory" to "is synced here".
+    pub fn new(synced: impl Fn(&RelPath, bool) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(std::sync::Arc::new(synced)))
+    }
+
+    /// Tells whether `path` is synced here.
+    #[must_use]
+    pub fn synced(&self, path: &RelPath, is_dir: bool) -> bool {
+        self.0.as_ref().is_none_or(|synced| synced(path, is_dir))
+    }
+}
+
+impl std::fmt::Debug for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Scope")
+    }
+}
+
+/// One connected peer.
+#[derive(Debug, Clone)]
+struct Peer {
+    store: StoreId,
+    outgoing: Outgoing,
+    incoming: Incoming,
+    /// Acknowledged sequences that count once the peer's frames up to the number are settled.
+    acks: VecDeque<(Seq, u64)>,
+    /// The peer holds our changes up to here, and nothing older of its own is under way.
+    dropable: Seq,
+    /// All that the peer has told us it covers, or we have told it.
+    covers: Version,
+}
+
+/// Most jobs handed out in one batch, see [`crate::model::limits::BATCH_FILES_MAX`].
+const JOBS_MAX: usize = crate::model::limits::BATCH_FILES_MAX;
+
+/// Batches handed out at once: one in the hands' work, one to follow without a pause.
+const BATCHES_MAX: usize = 2;
+
+impl Engine {
+    /// Makes the engine of a folder whose index is `index`, everything in which is durable.
+    ///
+    /// # Errors
+    /// [`IndexError`] when the index cannot be read.
+    pub fn new(config: EngineConfig, index: &impl Index) -> Result<Self, IndexError> {
+        let last = index.last_seq()?;
+        Ok(Self {
+            me: config.me,
+            store: config.store,
+            written: config.counters.start - 1,
+            counters: config.counters,
+            shared: config.shared,
+            rule_files: config.rule_files,
+            rules: Scope::default(),
+            peers: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            removals: BTreeSet::new(),
+            gated: BTreeSet::new(),
+            gate_moved: false,
+            reading_rules: false,
+            fetching: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            worked: BTreeMap::new(),
+            looks: BTreeMap::new(),
+            ready: VecDeque::new(),
+            batches: 0,
+            retries: BTreeMap::new(),
+            held: Vec::new(),
+            problems: BTreeMap::new(),
+            committed: last,
+            durable: last,
+            persisting: false,
+            swept: 0,
+            clock: 0,
+            ticket: 0,
+            look: 0,
+            halted: false,
+            paused: false,
+            actions: VecDeque::new(),
+        })
+    }
+
+    /// Tells the engine a fact. Never awaits, never reads a clock.
+    ///
+    /// # Errors
+    /// [`IndexError`] when the index fails; the engine is then of no use any more.
+    pub fn handle(
+        &mut self,
+        now: Tick,
+        event: Event,
+        index: &mut impl Index,
+    ) -> Result<(), IndexError> {
+        let mut draft = Draft::new(index, self.me)?;
+        match event {
+            Event::LookBegun { look, cause } => self.look_begun(look, cause),
+            Event::Seen { look, seen } => self.seen(look, seen, &mut draft)?,
+            Event::LookDone { look, attested } => self.look_done(look, attested, &mut draft)?,
+            Event::PeerUp { peer, hello } => self.peer_up(peer, &hello, &mut draft)?,
+            Event::PeerDown { peer } => self.peer_down(peer),
+            Event::Offered { peer, offer } => self.offered(peer, offer, &mut draft)?,
+            Event::Acked { peer, frames, sent } => self.acked(peer, &frames, sent),
+            Event::Fetched { ticket, outcome } => {
+                self.fetched(now, ticket, outcome, &mut draft)?;
+            }
+            Event::Settled { outcomes } => self.settled(now, outcomes, &mut draft)?,
+            Event::Persisted { seq } => {
+                self.persisting = false;
+                let before = self.durable;
+                self.durable = before.max(seq);
+                self.overtake(before, draft.index())?;
+            }
+            Event::IntentFound { becomes } => self.intent_found(becomes, &mut draft)?,
+            Event::RulesChanged { scope, rule_files } => {
+                self.rules_changed(scope, rule_files, &mut draft)?;
+            }
+            Event::SharedWith { devices } => self.shared = devices,
+            Event::CountersReserved { counters } => self.counters = counters,
+            Event::Approved => self.approve(&mut draft)?,
+            Event::Rejected => self.reject(),
+            Event::Paused { paused } => {
+                self.paused = paused;
+                self.gate_moved = true;
+            }
+            Event::RootIsBack => {
+                self.halted = false;
+                self.gate_moved = true;
+            }
+        }
+        self.wake_due(now, &mut draft)?;
+        self.finish(draft)
+    }
+
+    /// Lets everything due at or before `now` happen.
+    ///
+    /// # Errors
+    /// [`IndexError`] when the index fails.
+    pub fn wake(&mut self, now: Tick, index: &mut impl Index) -> Result<(), IndexError> {
+        let mut draft = Draft::new(index, self.me)?;
+        self.wake_due(now, &mut draft)?;
+        self.finish(draft)
+    }
+
+    /// Takes the next thing to do, in a deterministic order.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Returns when to call [`Engine::wake`] if nothing else happens.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        self.retries.keys().next().copied()
+    }
+
+    fn wake_due(&mut self, now: Tick, draft: &mut Draft<'_, impl Index>) -> Result<(), IndexError> {
+        while let Some(entry) = self.retries.first_entry().filter(|e| *e.key() <= now) {
+            for path in entry.remove() {
+                self.unwait(&path);
+                self.consider(&path, draft)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits what an event changed, then tells peers and hands what follows from it.
+    fn finish(&mut self, mut draft: Draft<'_, impl Index>) -> Result<(), IndexError> {
+        loop {
+            self.advance_frames(&mut draft);
+            if !std::mem::take(&mut self.gate_moved) {
+                break;
+            }
+            self.consider_removals(&mut draft)?;
+            self.consider_gated(&mut draft)?;
+        }
+        self.sweep(&mut draft)?;
+        self.written = self.written.max(draft.written());
+        self.committed = self.committed.max(draft.commit()?);
+        self.hand_out_jobs();
+        if !self.persisting && self.durable < self.committed {
+            self.persisting = true;
+            self.actions.push_back(Action::Persist { seq: self.committed });
+        }
+        self.tell_peers(draft.index())?;
+        if self.counters.end - self.counters.start < COUNTERS_LOW {
+            self.actions.push_back(Action::ReserveCounters);
+        }
+        Ok(())
+    }
+
+    fn hand_out_jobs(&mut self) {
+        while self.batches < BATCHES_MAX && !self.ready.is_empty() {
+            let count = self.ready.len().min(JOBS_MAX);
+            let jobs: Vec<Job> = self.ready.drain(..count).collect();
+            self.batches += 1;
+            self.actions.push_back(Action::Settle { jobs });
+        }
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.ticket += 1;
+        Ticket(self.ticket)
+    }
+
+    /// Returns the own counter that is drawn next.
+    fn coming_dot(&self) -> Dot {
+        Dot { writer: self.me, counter: self.counters.start }
+    }
+
+    /// Draws the next own counter.
+    fn next_dot(&mut self) -> Dot {
+        let counter = self.counters.start;
+        // The daemon answers ReserveCounters long before the range runs dry; running past its
+        // end would break the law that no counter is used twice, so it stops at the end and the
+        // index refuses the repeated sequence.
+        self.counters.start = (counter + 1).min(self.counters.end);
+        Dot { writer: self.me, counter }
+    }
+
+    /// Notes that our own work touched `path` now.
+    fn touch(&mut self, path: &RelPath) {
+        self.clock += 1;
+        if self.looks.is_empty() {
+            self.worked.clear();
+        } else {
+            self.worked.insert(path.clone(), self.clock);
+        }
+    }
+
+    /// Orders a look and returns its id.
+    fn order_look(&mut self, what: Vec<Look>) {
+        self.look += 1;
+        let look = LookId::Ordered(self.look);
+        self.looks.insert(look, observing::LookState::begun(self.clock, Cause::Watched));
+        self.actions.push_back(Action::Look { look, what });
+    }
+
+    /// Returns how our counters stand, for Hello: the last one handed out.
+    #[must_use]
+    pub fn last_counter(&self) -> Counter {
+        self.counters.start - 1
+    }
+}
+
+/// More counters are asked for when fewer than this are left.
+const COUNTERS_LOW: u64 = 1 << 16;

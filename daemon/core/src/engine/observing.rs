@@ -1,0 +1,310 @@
+//! What looks tell: users' writes and deletes.
+
+use std::collections::BTreeSet;
+
+use super::draft::Draft;
+use super::incoming::{From, News};
+use super::settling::{Put, Stamp};
+use super::{Action, Cause, Engine, LookId, Notice};
+use crate::flow::detect::{Found, Look, Seen};
+use crate::flow::index::observe::{self, Meaning};
+use crate::flow::index::{Index, IndexError};
+use crate::model::{Entry, Kind, Local, Record, RelPath, Standing};
+
+/// A look under way.
+#[derive(Debug, Clone)]
+pub(super) struct LookState {
+    /// The engine's clock when it began: our own later work makes what it says of a path stale.
+    begun: u64,
+    cause: Cause,
+    gone: Vec<RelPath>,
+    stale: BTreeSet<RelPath>,
+}
+
+impl LookState {
+    pub(super) fn begun(clock: u64, cause: Cause) -> Self {
+        Self { begun: clock, cause, gone: Vec::new(), stale: BTreeSet::new() }
+    }
+}
+
+/// A scan that found more than this many gone, and more than half of all, is held.
+const HELD_FILES_MIN: usize = 25;
+
+impl Engine {
+    pub(super) fn look_begun(&mut self, look: LookId, cause: Cause) {
+        self.looks.insert(look, LookState::begun(self.clock, cause));
+    }
+
+    /// Takes what a look found. What is gone waits for the look's end.
+    pub(super) fn seen(
+        &mut self,
+        look: LookId,
+        seen: Seen,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        let Some(state) = self.looks.get_mut(&look) else { return Ok(()) };
+        let begun = state.begun;
+        state.gone.extend(seen.gone);
+        for found in seen.found {
+            if self.is_stale(&found.path, begun) {
+                self.mark_stale(look, found.path);
+            } else {
+                self.found(&found, draft)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a look: what is gone counts if the root was attested and the brake does not hold it.
+    pub(super) fn look_done(
+        &mut self,
+        look: LookId,
+        attested: bool,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        let Some(mut state) = self.looks.remove(&look) else { return Ok(()) };
+        let (stale, gone): (Vec<_>, Vec<_>) =
+            state.gone.drain(..).partition(|path| self.is_stale(path, state.begun));
+        state.stale.extend(stale);
+        if attested {
+            let brake = state.cause == Cause::Scanned && self.is_braked(&gone, draft)?;
+            if brake {
+                self.actions.push_back(Action::Tell(Notice::Held { count: gone.len() }));
+                self.held = gone;
+            } else {
+                for path in gone {
+                    self.gone(&path, draft)?;
+                }
+            }
+        }
+        if !state.stale.is_empty() {
+            self.order_look(state.stale.into_iter().map(Look::Path).collect());
+        }
+        if self.looks.is_empty() {
+            self.worked.clear();
+        }
+        self.wake_lookers(draft)
+    }
+
+    fn is_stale(&self, path: &RelPath, begun: u64) -> bool {
+        self.busy.contains_key(path) || self.worked.get(path).is_some_and(|at| *at > begun)
+    }
+
+    fn mark_stale(&mut self, look: LookId, path: RelPath) {
+        if let Some(state) = self.looks.get_mut(&look) {
+            state.stale.insert(path);
+        }
+    }
+
+    fn is_braked(
+        &self,
+        gone: &[RelPath],
+        draft: &Draft<'_, impl Index>,
+    ) -> Result<bool, IndexError> {
+        let mut gone_files = 0;
+        for path in gone {
+            let entry = draft.get(path)?;
+            gone_files += usize::from(entry.is_some_and(|e| e.record.kind == Kind::File));
+        }
+        if gone_files == 0 {
+            return Ok(false);
+        }
+        let files = draft.index().live_files()?;
+        let many = gone_files > HELD_FILES_MIN && gone_files * 2 > files;
+        Ok(many || gone_files >= files)
+    }
+
+    /// Takes the held deletes as meant.
+    pub(super) fn approve(
+        &mut self,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        for path in std::mem::take(&mut self.held) {
+            if !self.busy.contains_key(&path) {
+                self.gone(&path, draft)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the held deletes as not meant.
+    pub(super) fn reject(&mut self) {
+        self.held.clear();
+    }
+
+    fn found(
+        &mut self,
+        found: &Found,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        let path = &found.path;
+        let is_dir = found.kind == Kind::Directory;
+        if path.is_reserved() || !self.rules.synced(path, is_dir) {
+            return Ok(());
+        }
+        self.held.retain(|held| held != path);
+        let entry = draft.get(path)?;
+        let dot = self.coming_dot();
+        let local = Local { seen: Some(found.stat), ..Local::default() };
+        let meaning = observe::found(entry.as_ref(), found, dot);
+        if matches!(meaning, Meaning::Written(_) | Meaning::Apart(_)) {
+            self.next_dot();
+        }
+        match meaning {
+            Meaning::Nothing => {}
+            Meaning::Restat => {
+                if let Some(entry) = entry {
+                    self.restat(path, &entry, local, draft);
+                }
+            }
+            Meaning::Written(record) => {
+                self.mind_own_parents(path, draft)?;
+                self.put_own(path, *record, local, draft);
+            }
+            Meaning::Apart(record) => {
+                let known = entry.map(|e| e.record);
+                self.put_own(path, *record, local, draft);
+                if let Some(record) = known {
+                    self.queue(path, News { from: From::Index, record });
+                }
+            }
+        }
+        self.unwait(path);
+        self.consider(path, draft)
+    }
+
+    fn restat(
+        &mut self,
+        path: &RelPath,
+        entry: &Entry,
+        local: Local,
+        draft: &mut Draft<'_, impl Index>,
+    ) {
+        let local = Local { standing: Standing::Settled, ..local };
+        let source = entry.local.source;
+        let data_durable = entry.local.data_durable;
+        draft.put_local(path, Local { source, data_durable, ..local });
+    }
+
+    /// Writes a user's change into the index.
+    fn put_own(
+        &mut self,
+        path: &RelPath,
+        record: Record,
+        local: Local,
+        draft: &mut Draft<'_, impl Index>,
+    ) {
+        let kind = record.kind;
+        let seq = record.dot.counter;
+        self.rule_file_changed(path);
+        draft.put(path.clone(), Entry { record, seq, local });
+        self.actions.push_back(Action::Tell(Notice::Changed { path: path.clone(), kind }));
+    }
+
+    fn gone(
+        &mut self,
+        path: &RelPath,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        let entry = draft.get(path)?;
+        let dot = self.coming_dot();
+        if let Some(record) = observe::gone(entry.as_ref(), dot) {
+            let is_dir = entry.is_some_and(|e| e.record.kind == Kind::Directory);
+            if is_dir && !draft.live_children(path)?.is_empty() {
+                // Something below it was taken in meanwhile: look at the whole again.
+                self.order_look(vec![Look::Tree(path.clone())]);
+                return Ok(());
+            }
+            self.next_dot();
+            self.put_own(path, record, Local::default(), draft);
+        }
+        self.unwait(path);
+        self.consider(path, draft)
+    }
+
+    /// Sees to it that the directories above a thing that a user wrote are known: tombstoned
+    /// ones are announced again, unknown ones are looked at.
+    fn mind_own_parents(
+        &mut self,
+        path: &RelPath,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        let parents: Vec<RelPath> = path.ancestors().collect();
+        for parent in parents.into_iter().rev() {
+            let Some(entry) = draft.get(&parent)? else {
+                self.order_look(vec![Look::Path(parent)]);
+                continue;
+            };
+            if !entry.record.is_live() && !self.busy.contains_key(&parent) {
+                let record = observe::directory_over(&entry.record, DIRECTORY_MODE);
+                self.put_stamped(parent.clone(), Put::new(record, Stamp::Write), None, draft);
+                self.order_look(vec![Look::Path(parent)]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Orders the rules to be read again if `path` is one of their files; nothing else is placed
+    /// until they have been.
+    pub(super) fn rule_file_changed(&mut self, path: &RelPath) {
+        if self.rule_files.contains(path) {
+            self.reading_rules = true;
+            self.actions.push_back(Action::ReadRules);
+        }
+    }
+
+    /// Takes a new scope: what waits is considered again under it.
+    pub(super) fn rules_changed(
+        &mut self,
+        scope: super::Scope,
+        rule_files: BTreeSet<RelPath>,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        self.rules = scope;
+        self.rule_files = rule_files;
+        self.reading_rules = false;
+        self.place_unignored(&RelPath::root(), draft)?;
+        self.consider_gated(draft)
+    }
+
+    /// Queues what the index knows below `dir` but the rules kept off this disk until now.
+    /// Presence is made true; absence of it here meant nothing (MERGING, M15).
+    fn place_unignored(
+        &mut self,
+        dir: &RelPath,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        for (path, entry) in draft.index().children(dir)? {
+            let is_dir = entry.record.kind == Kind::Directory;
+            let kept_off = entry.record.is_live() && entry.local.standing == Standing::Ignored;
+            if kept_off && self.rules.synced(&path, is_dir) {
+                self.queue(&path, News { from: From::Index, record: entry.record });
+                self.consider(&path, draft)?;
+            }
+            if is_dir {
+                self.place_unignored(&path, draft)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reconsiders what waited for a look that is over.
+    fn wake_lookers(&mut self, draft: &mut Draft<'_, impl Index>) -> Result<(), IndexError> {
+        let lookers: Vec<RelPath> = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| pending.waits_for_look())
+            .map(|(path, _)| path.clone())
+            .collect();
+        if !self.looks.keys().any(|look| matches!(look, LookId::Ordered(_))) {
+            for path in lookers {
+                self.unwait(&path);
+                self.consider(&path, draft)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The mode of a directory that is made again because something in it lives.
+pub(super) const DIRECTORY_MODE: u32 = 0o755;

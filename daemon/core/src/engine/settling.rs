@@ -1,0 +1,253 @@
+//! What jobs came to.
+
+use super::draft::Draft;
+use super::incoming::{From, RETRY_MS};
+use super::{Action, Engine, Intended, Notice, Problem};
+use crate::flow::detect::Look;
+use crate::flow::index::{Index, IndexError};
+use crate::flow::settle::{Placed, SettleError, Ticket, Trouble};
+use crate::model::{Causality, DeviceId, Entry, Kind, Local, Record, RelPath, Standing, StatKey, Tick};
+
+/// A job under way.
+#[derive(Debug, Clone)]
+pub(super) struct Flight {
+    pub(super) path: RelPath,
+    pub(super) from: From,
+    /// What the index holds once the job is done.
+    pub(super) puts: Vec<(RelPath, Put)>,
+    /// The conflict copy it makes.
+    pub(super) conflict: Option<RelPath>,
+    /// Whether the session it came from is over: there is no frame to count it in.
+    pub(super) orphan: bool,
+}
+
+/// One entry as it will be.
+#[derive(Debug, Clone)]
+pub(super) struct Put {
+    pub(super) record: Record,
+    pub(super) source: Option<DeviceId>,
+    pub(super) standing: Standing,
+    /// What `stat` said before, for a path that the job leaves as it is.
+    pub(super) seen: Option<StatKey>,
+    pub(super) stamp: Stamp,
+}
+
+/// Which own counter a record gets when it goes into the index, and not before: a counter that
+/// is drawn but not yet in the log would be covered before it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stamp {
+    /// None: a peer's record, or a derived one.
+    AsIs,
+    /// In the vector only: a resolution.
+    Resolution,
+    /// In the vector and as its dot: a write of our own.
+    Write,
+}
+
+impl Put {
+    /// Returns the put of a record of our own making.
+    pub(super) fn new(record: Record, stamp: Stamp) -> Self {
+        Self { record, source: None, standing: Standing::Settled, seen: None, stamp }
+    }
+}
+
+impl Flight {
+    /// Tells whether `path` is a directory once the job is done.
+    pub(super) fn makes_directory(&self, path: &RelPath) -> bool {
+        self.puts.iter().any(|(p, put)| p == path && put.record.kind == Kind::Directory)
+    }
+}
+
+impl Engine {
+    /// Writes a put into the index under the next own counter.
+    pub(super) fn put_stamped(
+        &mut self,
+        path: RelPath,
+        put: Put,
+        placed: Option<&Placed>,
+        draft: &mut Draft<'_, impl Index>,
+    ) {
+        let dot = self.next_dot();
+        let mut record = put.record;
+        match put.stamp {
+            Stamp::AsIs => {}
+            Stamp::Resolution => record.version.raise(dot),
+            Stamp::Write => {
+                record.version.raise(dot);
+                record.dot = dot;
+                record.author = dot.writer.device;
+            }
+        }
+        let seen = placed.map_or(put.seen, |p| p.stat);
+        let data_durable = placed.is_some_and(|p| p.durable);
+        let local = Local { seen, source: put.source, data_durable, standing: put.standing };
+        draft.put(path, Entry { record, seq: dot.counter, local });
+    }
+
+    pub(super) fn settled(
+        &mut self,
+        now: Tick,
+        outcomes: Vec<(Ticket, Result<Vec<Placed>, SettleError>)>,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        self.batches = self.batches.saturating_sub(1);
+        for (ticket, outcome) in outcomes {
+            let Some(flight) = self.flights.remove(&ticket) else { continue };
+            for (path, _) in &flight.puts {
+                self.busy.remove(path);
+                self.touch(path);
+            }
+            let paths: Vec<RelPath> = flight.puts.iter().map(|(p, _)| p.clone()).collect();
+            match outcome {
+                Ok(placed) => self.landed(flight, &placed, draft)?,
+                Err(error) => self.failed(now, flight, error, draft)?,
+            }
+            for path in paths {
+                self.consider(&path, draft)?;
+                self.wake_waiting(&path, draft)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn landed(
+        &mut self,
+        flight: Flight,
+        placed: &[Placed],
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        for (path, put) in flight.puts {
+            let kind = put.record.kind;
+            let author = put.record.author;
+            // The last word on a path counts: a job may have made and dressed it.
+            let there = placed.iter().rev().find(|p| p.path == path);
+            self.put_stamped(path.clone(), put, there, draft);
+            self.rule_file_changed(&path);
+            self.actions.push_back(Action::Tell(Notice::Placed { path, kind, author }));
+        }
+        if let Some(copy) = flight.conflict {
+            self.tell_conflict(flight.path.clone(), copy);
+        }
+        self.work_is_done(&flight.path, flight.orphan, draft)
+    }
+
+    /// After a crash: takes the records of a job whose work on disk was all done, so that it is
+    /// not mistaken for a user's edit (MERGING, M13). A resolution gets our counter, since the
+    /// record that the job would have written might have had one. A job that was done in part
+    /// counts for nothing: what it left is found by the scan, and what it was for comes again.
+    pub(super) fn intent_found(
+        &mut self,
+        becomes: Vec<Intended>,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        let done = |it: &Intended| match it.there {
+            Some(there) => there == (it.record.kind, it.record.content),
+            None => !it.record.is_live(),
+        };
+        if !becomes.iter().all(done) {
+            return Ok(());
+        }
+        for Intended { path, record, .. } in becomes {
+            let newer = draft.get(&path)?.is_none_or(|e| {
+                record.version.compare(&e.record.version) == Causality::After
+            });
+            if newer {
+                let stamp = if record.is_derived() { Stamp::AsIs } else { Stamp::Resolution };
+                self.put_stamped(path, Put::new(record, stamp), None, draft);
+            }
+        }
+        Ok(())
+    }
+
+    fn work_is_done(
+        &mut self,
+        path: &RelPath,
+        orphan: bool,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        if orphan { self.consider(path, draft) } else { self.first_is_done(path, draft) }
+    }
+
+    fn failed(
+        &mut self,
+        now: Tick,
+        flight: Flight,
+        error: SettleError,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        let path = flight.path.clone();
+        match error {
+            SettleError::Displaced { path: at, kept, stat } => {
+                let placed = [Placed { path: at, stat: Some(stat), durable: false }];
+                self.landed(flight, &placed, draft)?;
+                self.order_look(vec![Look::Path(kept)]);
+                return Ok(());
+            }
+            SettleError::Overtaken { path: ref at } => {
+                let at = at.clone();
+                self.wait_for_look(&path, vec![Look::Path(at)]);
+                return Ok(());
+            }
+            SettleError::NoWay { path: ref at } => {
+                let mut above: Vec<Look> = at.ancestors().map(Look::Path).collect();
+                above.reverse();
+                self.wait_for_look(&path, above);
+                return Ok(());
+            }
+            SettleError::NotEmpty { path: ref at } => {
+                let at = at.clone();
+                return self.not_empty(now, flight, error, &at, draft);
+            }
+            SettleError::Trouble { trouble: Trouble::Name, .. } => {
+                // This file system cannot hold the name: known and forwarded, not placed.
+                for (path, put) in flight.puts {
+                    let put = Put { standing: Standing::Unsupported, seen: None, ..put };
+                    self.put_stamped(path, put, None, draft);
+                }
+                self.work_is_done(&path, flight.orphan, draft)?;
+                self.problems.insert(path, Problem::Settle(error));
+                return Ok(());
+            }
+            SettleError::RootLost => {
+                self.halted = true;
+                self.actions.push_back(Action::Halt);
+                return Ok(());
+            }
+            SettleError::NotStaged { .. } => self.unstage(&path),
+            SettleError::Busy { .. } | SettleError::NoRoom { .. } | SettleError::Trouble { .. } => {}
+        }
+        self.problems.insert(path.clone(), Problem::Settle(error));
+        self.retry(&path, now, RETRY_MS);
+        Ok(())
+    }
+
+    /// A directory that should go holds something: looked at once, since it may be a user's
+    /// write nobody had seen; when nothing synced is found, only ignored content keeps it, and
+    /// its tombstone stands (MERGING, M14).
+    fn not_empty(
+        &mut self,
+        now: Tick,
+        flight: Flight,
+        error: SettleError,
+        at: &RelPath,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        let path = flight.path.clone();
+        let looked = matches!(self.problems.get(&path), Some(Problem::Settle(before)) if *before == error);
+        let removed = flight.puts.iter().all(|(_, put)| !put.record.is_live());
+        if looked && removed {
+            for (path, put) in flight.puts {
+                let put = Put { standing: Standing::Ignored, seen: None, ..put };
+                self.put_stamped(path, put, None, draft);
+            }
+            return self.work_is_done(&path, flight.orphan, draft);
+        }
+        self.problems.insert(path.clone(), Problem::Settle(error));
+        if looked {
+            self.retry(&path, now, RETRY_MS);
+        } else {
+            self.wait_for_look(&path, vec![Look::Tree(at.clone())]);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,312 @@
+//! What peers are told, and what their acknowledgements allow.
+
+use std::collections::VecDeque;
+
+use super::draft::Draft;
+use super::incoming::Pending;
+use super::{Action, Engine, FolderHello, Peer, PeerState, Problem};
+use crate::flow::index::{Cursor, Index, IndexError};
+use crate::flow::offer::{Change, INTERACTIVE_RECORDS_MAX, Lane, Outgoing, lane_of};
+use crate::flow::pull::Incoming;
+use crate::model::{DeviceId, Dot, RelPath, Seq, Version};
+
+/// Tombstones looked at for dropping after one event.
+const SWEEP_MAX: usize = 1000;
+
+impl Engine {
+    pub(super) fn peer_up(
+        &mut self,
+        peer: DeviceId,
+        hello: &FolderHello,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        self.peer_down(peer);
+        let mut outgoing = Outgoing::begin(hello.cursor, self.store, self.committed);
+        let known = draft.marks().cursors.get(&peer).is_some_and(|c| c.store == hello.store);
+        if !known {
+            let cursor = Cursor { store: hello.store, seq: 0 };
+            draft.marks_mut().cursors.insert(peer, cursor);
+        }
+        let acked = outgoing.acked();
+        if outgoing.told() == 0 {
+            let mut rules = Vec::new();
+            for path in &self.rule_files {
+                if let Some(entry) = draft.get(path)?.filter(|e| e.local.source != Some(peer)) {
+                    rules.push((entry.seq, path.clone(), entry.record));
+                }
+            }
+            rules.retain(|(seq, ..)| *seq <= self.durable);
+            if let Some(offer) = outgoing.rules_frame(rules) {
+                self.actions.push_back(Action::Offer { peer, lane: Lane::Interactive, offer });
+            }
+        }
+        let state = Peer {
+            store: hello.store,
+            outgoing,
+            incoming: Incoming::default(),
+            acks: VecDeque::new(),
+            dropable: acked,
+            covers: Version::NEW,
+        };
+        self.peers.insert(peer, state);
+        self.gate_moved = true;
+        Ok(())
+    }
+
+    pub(super) fn peer_down(&mut self, peer: DeviceId) {
+        if self.peers.remove(&peer).is_some() {
+            self.forget_news(peer);
+        }
+    }
+
+    pub(super) fn acked(&mut self, peer: DeviceId, frames: &[(u64, u64)], sent: u64) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let mut moved = false;
+        for (first, last) in frames {
+            moved |= state.outgoing.take_ack(*first, *last);
+        }
+        if moved {
+            state.acks.push_back((state.outgoing.acked(), sent));
+        }
+    }
+
+    /// Returns all that is reflected here: what was adopted, and our own writes.
+    pub(super) fn covered(&self, draft: &Draft<'_, impl Index>) -> Version {
+        self.covered_with(&draft.marks().covered)
+    }
+
+    fn covered_with(&self, adopted: &Version) -> Version {
+        let mut covered = adopted.clone();
+        covered.raise(Dot { writer: self.me, counter: self.written });
+        covered
+    }
+
+    /// Moves cursors over frames that became settled, and adopts what they cover.
+    pub(super) fn advance_frames(&mut self, draft: &mut Draft<'_, impl Index>) {
+        let seq = draft.last_seq();
+        let mut adopted = false;
+        for (peer, state) in &mut self.peers {
+            let before = state.incoming.settled();
+            let progress = state.incoming.advance(seq);
+            self.gate_moved |= state.incoming.settled() > before;
+            if let Some(seq) = progress.seq {
+                draft.marks_mut().cursors.insert(*peer, Cursor { store: state.store, seq });
+            }
+            if let Some(covered) = progress.covered {
+                state.covers.join(&covered);
+                if !draft.marks().covered.covers(&covered) {
+                    draft.marks_mut().covered.join(&covered);
+                    adopted = true;
+                }
+            }
+            while let Some((acked, sent)) = state.acks.front().copied() {
+                if state.incoming.settled() < sent {
+                    break;
+                }
+                state.acks.pop_front();
+                state.dropable = state.dropable.max(acked);
+                draft.marks_mut().acked.insert(*peer, state.dropable);
+            }
+        }
+        if adopted {
+            for state in self.peers.values_mut() {
+                let covered = &draft.marks().covered;
+                state.outgoing.covered_changed(covered, &state.covers, self.me);
+            }
+        }
+    }
+
+    /// Drops tombstones that every device the folder is shared with holds durably. Time alone
+    /// never drops one, nor does anything while news is under way.
+    pub(super) fn sweep(&mut self, draft: &mut Draft<'_, impl Index>) -> Result<(), IndexError> {
+        if !self.pending.is_empty() || !self.looks.is_empty() {
+            return Ok(());
+        }
+        let acked = |device: &DeviceId| draft.marks().acked.get(device).copied().unwrap_or(0);
+        let all = self.shared.iter().map(acked).min().unwrap_or(self.durable).min(self.durable);
+        if all <= self.swept {
+            return Ok(());
+        }
+        let changes = draft.index().changes(self.swept, SWEEP_MAX)?;
+        let whole = changes.len() < SWEEP_MAX;
+        for (seq, path) in changes {
+            if seq > all {
+                break;
+            }
+            self.swept = seq;
+            let droppable = draft.get(&path)?.is_some_and(|e| {
+                !e.record.is_live() && e.seq == seq && e.local.standing == Default::default()
+            });
+            if droppable {
+                draft.drop_tombstone(path);
+            }
+        }
+        if whole {
+            self.swept = self.swept.max(all);
+        }
+        Ok(())
+    }
+
+    /// Sends every connected peer what is durable and fits its window.
+    pub(super) fn tell_peers(&mut self, index: &impl Index) -> Result<(), IndexError> {
+        let peers: Vec<DeviceId> = self.peers.keys().copied().collect();
+        let adopted = index.marks()?.covered;
+        for peer in peers {
+            let covered = self.covered_with(&adopted);
+            let (durable, committed) = (self.durable, self.committed);
+            let Some(state) = self.peers.get_mut(&peer) else { continue };
+            let frames = state.incoming.acks(durable);
+            while state.outgoing.has_news(durable) && state.outgoing.room() > 0 {
+                let limit = state.outgoing.room();
+                let told = state.outgoing.told();
+                let changes = changes_for(peer, index, told, durable, limit)?;
+                let at_end = changes.len() < limit;
+                let upto = match changes.last() {
+                    Some(last) if !at_end => last.seq,
+                    _ => durable.max(told),
+                };
+                // Our covered vector reflects all that is committed: it may be told only with
+                // the last of that.
+                let covers = (at_end && durable == committed).then(|| covered.clone());
+                let says_something = changes.iter().any(|c| c.record.is_some());
+                if covers.is_none() && !says_something {
+                    // How far the log has been told is told with the next thing to say.
+                    state.outgoing.skip(upto);
+                    if at_end {
+                        break;
+                    }
+                    continue;
+                }
+                state.covers.join(covers.as_ref().unwrap_or(&Version::NEW));
+                let offer = state.outgoing.next(changes, upto, covers);
+                let lane = lane_of(&offer.records);
+                self.actions.push_back(Action::Offer { peer, lane, offer });
+                if at_end {
+                    break;
+                }
+            }
+            if !frames.is_empty() {
+                let sent = state.outgoing.frames_sent();
+                self.actions.push_back(Action::Ack { peer, frames, sent });
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the newest changes ahead to peers whose window the bulk fills.
+    ///
+    /// # Errors
+    /// [`IndexError`] when the index fails.
+    pub(super) fn overtake(
+        &mut self,
+        since: Seq,
+        index: &impl Index,
+    ) -> Result<(), IndexError> {
+        for (peer, state) in &mut self.peers {
+            if state.outgoing.told() >= since {
+                continue;
+            }
+            let changes =
+                changes_for(*peer, index, since, self.durable, INTERACTIVE_RECORDS_MAX + 1)?;
+            let records: Vec<_> = changes
+                .iter()
+                .filter_map(|c| Some((c.path.clone(), c.record.clone()?)))
+                .collect();
+            if records.is_empty() || lane_of(&records) != Lane::Interactive {
+                continue;
+            }
+            if let Some(offer) = state.outgoing.overtake(changes) {
+                let peer = *peer;
+                self.actions.push_back(Action::Offer { peer, lane: Lane::Interactive, offer });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns how far `peer` and we are apart.
+    ///
+    /// # Errors
+    /// [`IndexError`] when the index cannot be read.
+    pub fn peer_state(&self, peer: DeviceId, index: &impl Index) -> Result<PeerState, IndexError> {
+        Ok(match self.peers.get(&peer) {
+            Some(state) => PeerState {
+                connected: true,
+                acked: state.outgoing.acked(),
+                settled: !state.incoming.is_busy(),
+            },
+            None => PeerState {
+                connected: false,
+                acked: index.marks()?.acked.get(&peer).copied().unwrap_or(0),
+                settled: true,
+            },
+        })
+    }
+
+    /// Returns up to where the store is durable.
+    #[must_use]
+    pub fn durable_seq(&self) -> Seq {
+        self.durable
+    }
+
+    /// Returns the last sequence of our log.
+    #[must_use]
+    pub fn last_seq(&self) -> Seq {
+        self.committed
+    }
+
+    /// Returns how many files are wanted, and their bytes.
+    #[must_use]
+    pub fn need(&self) -> (u64, u64) {
+        self.pending
+            .values()
+            .filter_map(Pending::wanted)
+            .fold((0, 0), |(files, bytes), size| (files + 1, bytes + size))
+    }
+
+    /// Lists what stands in the way of paths, by path.
+    pub fn problems(&self) -> impl Iterator<Item = (&RelPath, &Problem)> {
+        self.problems.iter()
+    }
+
+    /// Says what `path` waits for, if it does.
+    #[must_use]
+    pub fn waits_for(&self, path: &RelPath) -> Option<String> {
+        self.pending.get(path).map(Pending::reason)
+    }
+
+    /// Lists the deletes that a person must approve.
+    #[must_use]
+    pub fn held(&self) -> &[RelPath] {
+        &self.held
+    }
+
+    /// Tells whether anything is under way: looks, jobs, fetches, news.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+            && self.flights.is_empty()
+            && self.looks.is_empty()
+            && self.durable >= self.committed
+    }
+}
+
+/// Lists the changes of our log after `told` up to `durable`, at most `limit`, as `peer` needs
+/// them.
+fn changes_for(
+    peer: DeviceId,
+    index: &impl Index,
+    told: Seq,
+    durable: Seq,
+    limit: usize,
+) -> Result<Vec<Change>, IndexError> {
+    let mut changes = Vec::new();
+    for (seq, path) in index.changes(told, limit)? {
+        if seq > durable {
+            break;
+        }
+        let entry = index.get(&path)?;
+        let record = entry.filter(|e| e.local.source != Some(peer)).map(|e| e.record);
+        changes.push(Change { seq, path, record });
+    }
+    Ok(changes)
+}

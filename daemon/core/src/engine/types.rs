@@ -1,0 +1,297 @@
+//! What the engine hears and what it orders.
+
+use std::collections::BTreeSet;
+
+use super::Scope;
+use crate::flow::detect::{Look, Seen};
+use crate::flow::index::Cursor;
+use crate::flow::offer::{Lane, Offer};
+use crate::flow::settle::{Job, Placed, SettleError, Ticket};
+use crate::model::{ContentId, Counter, DeviceId, Kind, Record, RelPath, Seq, StoreId};
+
+/// Names one look from its order or its begin to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LookId {
+    /// Ordered by the engine.
+    Ordered(u64),
+    /// Begun by the daemon: a hint of the watcher, or a scan.
+    Begun(u64),
+}
+
+/// Why somebody looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The watcher saw something there: what is gone was deleted while we watched.
+    Watched,
+    /// A scan: what is gone may have gone in any way, and the brake applies.
+    Scanned,
+}
+
+/// What a peer says of the folder when a session begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderHello {
+    /// The peer's store.
+    pub store: StoreId,
+    /// How far the peer has settled our changes, if ever.
+    pub cursor: Option<Cursor>,
+}
+
+/// Why bytes did not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PullError {
+    /// The session ended. The record is offered again in the next one.
+    #[error("the peer is gone")]
+    PeerGone,
+    /// The peer does not hold these bytes any more; a newer offer is on its way.
+    #[error("the peer no longer has this version")]
+    NotThere,
+    /// Bytes came that are not what they were said to be.
+    #[error("the peer sent bytes that are not what it offered")]
+    Wrong,
+    /// No room on the disk.
+    #[error("there is no room on the disk")]
+    NoRoom,
+    /// The local disk failed.
+    #[error("the disk reported an error")]
+    Disk,
+}
+
+/// What happened. The engine learns of the world only through these.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The daemon is about to look somewhere by itself. Comes before the first `stat`.
+    LookBegun {
+        /// Repeated in what follows.
+        look: LookId,
+        /// Why.
+        cause: Cause,
+    },
+    /// A look saw something.
+    Seen {
+        /// Which look.
+        look: LookId,
+        /// What.
+        seen: Seen,
+    },
+    /// A look is over.
+    LookDone {
+        /// Which look.
+        look: LookId,
+        /// Whether the root was the same one before and after it, and nothing hid an error:
+        /// else what is gone counts for nothing.
+        attested: bool,
+    },
+    /// A peer that shares the folder is connected and has said where it stands.
+    PeerUp {
+        /// Who.
+        peer: DeviceId,
+        /// What it said.
+        hello: FolderHello,
+    },
+    /// A session ended. What it offered and was not settled will be offered again.
+    PeerDown {
+        /// Who.
+        peer: DeviceId,
+    },
+    /// A peer has news. Inline bytes are staged already.
+    Offered {
+        /// Who.
+        peer: DeviceId,
+        /// What.
+        offer: Offer,
+    },
+    /// A peer holds frames of ours durably.
+    Acked {
+        /// Who.
+        peer: DeviceId,
+        /// Ranges of frame numbers, both ends included.
+        frames: Vec<(u64, u64)>,
+        /// How many frames the peer itself had sent by then.
+        sent: u64,
+    },
+    /// The answer to [`Action::Fetch`].
+    Fetched {
+        /// Which fetch.
+        ticket: Ticket,
+        /// The bytes are staged and checked, or why not.
+        outcome: Result<(), PullError>,
+    },
+    /// The answer to [`Action::Settle`].
+    Settled {
+        /// One outcome for each job of the batch.
+        outcomes: Vec<(Ticket, Result<Vec<Placed>, SettleError>)>,
+    },
+    /// The answer to [`Action::Persist`].
+    Persisted {
+        /// The store is durable up to here.
+        seq: Seq,
+    },
+    /// After a crash: a job was under way. Comes before the first look.
+    IntentFound {
+        /// All that the job would have made true.
+        becomes: Vec<Intended>,
+    },
+    /// The rules were read and are good.
+    RulesChanged {
+        /// What they say.
+        scope: Scope,
+        /// The files they were read from.
+        rule_files: BTreeSet<RelPath>,
+    },
+    /// The folder is shared with these devices from now on.
+    SharedWith {
+        /// Without this device.
+        devices: BTreeSet<DeviceId>,
+    },
+    /// The answer to [`Action::ReserveCounters`].
+    CountersReserved {
+        /// A fresh range.
+        counters: std::ops::Range<Counter>,
+    },
+    /// A person says that the held deletes are meant.
+    Approved,
+    /// A person says that the held deletes are not meant: the files come back from peers.
+    Rejected,
+    /// The root that was lost is there again, attested.
+    RootIsBack,
+    /// Nothing is placed while paused.
+    Paused {
+        /// Whether it is.
+        paused: bool,
+    },
+}
+
+/// One path of a job that a crash cut short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intended {
+    /// Where.
+    pub path: RelPath,
+    /// What would have been true.
+    pub record: Record,
+    /// The kind and content that lie there now.
+    pub there: Option<(Kind, ContentId)>,
+}
+
+/// What to do next. Each order with a ticket is answered once.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Look there and answer with [`Event::Seen`] and [`Event::LookDone`].
+    Look {
+        /// Repeated in the answers.
+        look: LookId,
+        /// Where.
+        what: Vec<Look>,
+    },
+    /// Bring the bytes of `content` into staging: from what lies here, or from the peer.
+    Fetch {
+        /// Repeated in the answer.
+        ticket: Ticket,
+        /// Who offered it.
+        peer: DeviceId,
+        /// The path under which the peer offered it.
+        path: RelPath,
+        /// File or symlink.
+        kind: Kind,
+        /// The bytes.
+        content: ContentId,
+        /// Their count.
+        size: u64,
+    },
+    /// Take the steps of these jobs, in this order.
+    Settle {
+        /// At most a thousand.
+        jobs: Vec<Job>,
+    },
+    /// Make the store durable up to `seq` and close the intents of settled jobs.
+    Persist {
+        /// Repeated in the answer.
+        seq: Seq,
+    },
+    /// Send news.
+    Offer {
+        /// To whom.
+        peer: DeviceId,
+        /// How.
+        lane: Lane,
+        /// What.
+        offer: Offer,
+    },
+    /// Acknowledge frames.
+    Ack {
+        /// To whom.
+        peer: DeviceId,
+        /// Ranges of frame numbers, both ends included.
+        frames: Vec<(u64, u64)>,
+        /// How many frames we have sent so far.
+        sent: u64,
+    },
+    /// Reserve another range of counters.
+    ReserveCounters,
+    /// Read the rules again: a rule file changed.
+    ReadRules,
+    /// The peer breaks the protocol: end the session.
+    Cut {
+        /// Who.
+        peer: DeviceId,
+        /// What it did.
+        why: &'static str,
+    },
+    /// The root is lost: stop touching it until it is attested again.
+    Halt,
+    /// Something a person may want to know.
+    Tell(Notice),
+}
+
+/// Something a person may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// A user's write or delete was taken into the index.
+    Changed {
+        /// Where.
+        path: RelPath,
+        /// What lies there now.
+        kind: Kind,
+    },
+    /// A peer's version was placed.
+    Placed {
+        /// Where.
+        path: RelPath,
+        /// What lies there now.
+        kind: Kind,
+        /// Whose write it was.
+        author: DeviceId,
+    },
+    /// Two writes met; the loser lives on as a copy.
+    Conflict {
+        /// Where the winner lies.
+        path: RelPath,
+        /// Where the loser lies.
+        copy: RelPath,
+    },
+    /// A scan found so much gone that a person must say whether that is meant.
+    Held {
+        /// How many paths.
+        count: usize,
+    },
+}
+
+/// Why a path does not become what it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// A step failed; it is tried again.
+    Settle(SettleError),
+    /// Its bytes did not come; they are asked for again.
+    Pull(PullError),
+}
+
+/// How far a peer and we are apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerState {
+    /// Whether a session is open.
+    pub connected: bool,
+    /// The peer durably holds our changes up to here.
+    pub acked: Seq,
+    /// Whether all its news is settled here.
+    pub settled: bool,
+}

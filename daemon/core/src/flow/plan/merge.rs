@@ -1,0 +1,125 @@
+//! Merging two records of one path.
+
+use crate::model::record::newest_first;
+use crate::model::{Causality, Dot, Kind, Record};
+
+/// Which of two records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The one in our index.
+    Ours,
+    /// The one that came.
+    Theirs,
+}
+
+/// What becomes of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Ours has seen theirs: nothing changes.
+    Keep,
+    /// Theirs has seen ours: it is taken as it is.
+    Take,
+    /// They look alike and neither has seen the other: one record that has seen both, without a
+    /// new counter, since everyone who merges the two gets this same one.
+    Join(Record),
+    /// They differ and neither has seen the other: one wins, and the resolver raises its own
+    /// counter in the winner's vector.
+    Resolve(Resolution),
+}
+
+/// How two concurrent, different records become one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// Whose content stands.
+    pub winner: Side,
+    /// The winner with both vectors and both heritages; the resolver's counter is not in it yet.
+    pub record: Record,
+    /// Whether the loser's content must live on as a conflict copy.
+    pub copy: bool,
+}
+
+/// Decides between our record and one that came.
+///
+/// The rules, between two concurrent records, in this order:
+/// 1. tombstone against edit: the tombstone wins exactly when it has seen the edit's write
+/// 2. exactly one has seen the other's write: that one wins
+/// 3. both have: the greater (mtime, dot, content) wins
+/// 4. same content: the greater (mtime, dot) wins; and then, when exactly one was made on top of
+///    the other's present content, that one wins (the only sign left across incarnations)
+/// 5. else the greater (mtime, dot, content) wins and the loser becomes a conflict copy
+///
+/// A directory that meets a file or symlink under rules 3 to 5 keeps the name. Of two derived
+/// copies that were given one name, the lesser content keeps it, whatever their times.
+#[must_use]
+pub fn reconcile(ours: &Record, theirs: &Record) -> Verdict {
+    match ours.version.compare(&theirs.version) {
+        Causality::Equal | Causality::After => Verdict::Keep,
+        Causality::Before => Verdict::Take,
+        Causality::Concurrent if ours.looks_like(theirs) => Verdict::Join(joined(ours, theirs)),
+        Causality::Concurrent => Verdict::Resolve(resolve(ours, theirs)),
+    }
+}
+
+/// Returns the record that both look like, having seen what both have seen.
+fn joined(ours: &Record, theirs: &Record) -> Record {
+    let (first, second) = if ours.dot >= theirs.dot { (ours, theirs) } else { (theirs, ours) };
+    Record {
+        ancestors: newest_first(first.ancestors.iter().chain(&second.ancestors).copied()),
+        version: ours.version.joined(&theirs.version),
+        ..first.clone()
+    }
+}
+
+fn resolve(ours: &Record, theirs: &Record) -> Resolution {
+    let (winner, copy) = choose(ours, theirs);
+    let (won, lost) = match winner {
+        Side::Ours => (ours, theirs),
+        Side::Theirs => (theirs, ours),
+    };
+    let heritage = lost.heritage().into_iter().chain(won.ancestors.iter().copied());
+    let record = Record {
+        ancestors: newest_first(heritage.filter(|id| *id != won.content.ancestor())),
+        version: ours.version.joined(&theirs.version),
+        ..won.clone()
+    };
+    Resolution { winner, record, copy }
+}
+
+/// Chooses the winner of two concurrent, different records, and whether the loser needs a copy.
+fn choose(ours: &Record, theirs: &Record) -> (Side, bool) {
+    let we_saw_it = ours.version.contains(theirs.dot);
+    let they_saw_it = theirs.version.contains(ours.dot);
+    match (ours.is_live(), theirs.is_live()) {
+        (false, true) => return (if we_saw_it { Side::Ours } else { Side::Theirs }, false),
+        (true, false) => return (if they_saw_it { Side::Theirs } else { Side::Ours }, false),
+        (true, true) | (false, false) => {}
+    }
+    match (we_saw_it, they_saw_it) {
+        (true, false) => (Side::Ours, false),
+        (false, true) => (Side::Theirs, false),
+        (true, true) => (greater(ours, theirs), false),
+        (false, false) if ours.same_content(theirs) => (greater(ours, theirs), false),
+        (false, false) => match (ours.descends_from(theirs.content), theirs.descends_from(ours.content)) {
+            (true, false) if same_shape(ours, theirs) => (Side::Ours, false),
+            (false, true) if same_shape(ours, theirs) => (Side::Theirs, false),
+            _ => (greater(ours, theirs), true),
+        },
+    }
+}
+
+/// Returns the side that wins a tie: a directory over anything else, then the later, then the
+/// greater dot, then the greater content.
+fn greater(ours: &Record, theirs: &Record) -> Side {
+    if ours.is_derived() && theirs.is_derived() && ours.content != theirs.content {
+        return if ours.content < theirs.content { Side::Ours } else { Side::Theirs };
+    }
+    fn rank(record: &Record) -> (bool, i64, Dot, crate::model::ContentId) {
+        (record.kind == Kind::Directory, record.mtime_ns, record.dot, record.content)
+    }
+    if rank(ours) >= rank(theirs) { Side::Ours } else { Side::Theirs }
+}
+
+/// Tells whether an ancestor can say anything: between bytes and bytes, not with a directory.
+fn same_shape(ours: &Record, theirs: &Record) -> bool {
+    ours.has_bytes() && theirs.has_bytes()
+}

@@ -1,0 +1,168 @@
+//! Pulling: what a peer has offered, and how much of it is settled.
+//!
+//! [`Incoming`] counts one session's frames. A frame is settled when each of its records is; the
+//! cursor moves to the `upto` of a frame when it and all before it, of either lane, are settled.
+
+use std::collections::BTreeMap;
+
+use crate::flow::index::fingerprint::Fingerprint;
+use crate::flow::offer::Upto;
+use crate::model::{DeviceId, Seq, StoreId, Version};
+
+/// Frames that may be kept open at once; a peer that sends more without waiting for
+/// acknowledgements breaks the protocol.
+pub const FRAMES_OPEN_MAX: usize = 16_384;
+
+/// What has come from one peer in this session.
+#[derive(Debug, Clone, Default)]
+pub struct Incoming {
+    frames: BTreeMap<u64, Frame>,
+    /// Every frame up to here is settled and forgotten.
+    settled: u64,
+    /// Settled frames that wait for our store to be durable: number and the sequence needed.
+    unsaid: Vec<(u64, Seq)>,
+}
+
+#[derive(Debug, Clone)]
+struct Frame {
+    /// Records not yet settled.
+    left: usize,
+    /// Of these, removals of directories that wait for everything else.
+    removals: usize,
+    upto: Option<Upto>,
+    /// Whether its acknowledgement is on its way.
+    said: bool,
+}
+
+/// What settling moved.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// The peer's changes up to here are settled.
+    pub seq: Option<Seq>,
+    /// The peer's covered vector, to be adopted.
+    pub covered: Option<Version>,
+}
+
+impl Incoming {
+    /// Takes note of a frame. Returns `false` for one that came before (or too many open ones):
+    /// the peer breaks the protocol.
+    pub fn open(&mut self, number: u64, records: usize, upto: Option<Upto>) -> bool {
+        let fresh = number > self.settled
+            && !self.frames.contains_key(&number)
+            && self.frames.len() < FRAMES_OPEN_MAX;
+        if fresh {
+            self.frames.insert(number, Frame { left: records, removals: 0, upto, said: false });
+        }
+        fresh
+    }
+
+    /// Tells whether frame `number` and all before it are settled. Frame 0 always is.
+    #[must_use]
+    pub fn is_settled(&self, number: u64) -> bool {
+        number <= self.settled
+            || self.frames.get(&number).is_some_and(|f| f.left == 0)
+                && (self.settled + 1..number).all(|n| self.frames.get(&n).is_some_and(|f| f.left == 0))
+    }
+
+    /// Notes that a record of frame `number` is the removal of a directory and waits.
+    pub fn removal_waits(&mut self, number: u64) {
+        if let Some(frame) = self.frames.get_mut(&number) {
+            frame.removals += 1;
+        }
+    }
+
+    /// Tells whether all that is left of frames up to `number` are removals of directories.
+    #[must_use]
+    pub fn only_removals_left(&self, number: u64) -> bool {
+        (self.settled + 1..=number)
+            .all(|n| self.frames.get(&n).is_some_and(|f| f.left == f.removals))
+    }
+
+    /// Notes that one record of frame `number` is settled, with our log at `seq`.
+    pub fn settle_one(&mut self, number: u64, was_removal: bool) {
+        if let Some(frame) = self.frames.get_mut(&number) {
+            frame.left = frame.left.saturating_sub(1);
+            if was_removal {
+                frame.removals = frame.removals.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Closes what is settled: returns how far the cursor moves and what to adopt. Frames that
+    /// became settled are acknowledged once our store is durable up to `seq`.
+    pub fn advance(&mut self, seq: Seq) -> Progress {
+        let mut progress = Progress::default();
+        for (number, frame) in self.frames.iter_mut().filter(|(_, f)| f.left == 0 && !f.said) {
+            frame.said = true;
+            self.unsaid.push((*number, seq));
+        }
+        while let Some(front) = self.frames.first_entry() {
+            if *front.key() != self.settled + 1 || front.get().left > 0 {
+                break;
+            }
+            let frame = front.remove();
+            self.settled += 1;
+            if let Some(upto) = frame.upto {
+                progress.seq = Some(upto.seq);
+                if let Some(covered) = upto.covered {
+                    match &mut progress.covered {
+                        Some(all) => all.join(&covered),
+                        none => *none = Some(covered),
+                    }
+                }
+            }
+        }
+        progress
+    }
+
+    /// Takes the frames to acknowledge now that our store is durable up to `durable`, as sorted
+    /// ranges.
+    pub fn acks(&mut self, durable: Seq) -> Vec<(u64, u64)> {
+        let mut numbers: Vec<u64> =
+            self.unsaid.iter().filter(|(_, seq)| *seq <= durable).map(|(n, _)| *n).collect();
+        self.unsaid.retain(|(_, seq)| *seq > durable);
+        numbers.sort_unstable();
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for number in numbers {
+            match ranges.last_mut() {
+                Some((_, last)) if *last + 1 == number => *last = number,
+                _ => ranges.push((number, number)),
+            }
+        }
+        ranges
+    }
+
+    /// Returns how many frames, from the first, are settled without a gap.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.settled
+    }
+
+    /// Tells whether a frame is still open.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.frames.is_empty()
+    }
+
+    /// Gives what it knows to `into`, as told by `from` to `to`, each with its store.
+    pub fn fingerprint(
+        &self,
+        from: (DeviceId, StoreId),
+        to: (DeviceId, StoreId),
+        into: &mut impl Fingerprint,
+    ) {
+        into.frame(from.0, to.0, self.settled);
+        into.value((self.frames.len(), self.unsaid.len()));
+        for (number, frame) in &self.frames {
+            into.frame(from.0, to.0, *number);
+            into.value((frame.left, frame.removals, frame.said, frame.upto.is_some()));
+            if let Some(upto) = &frame.upto {
+                upto.fingerprint(from, into);
+            }
+        }
+        for (number, seq) in &self.unsaid {
+            into.frame(from.0, to.0, *number);
+            into.seq(to.0, to.1, *seq);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The frames of a session between two daemons.
+//!
+//! A session begins with [`Hello`] on the interactive lane from both sides. Each side then says
+//! [`Ready`] for every folder it shares with the other; once both have, they exchange offers and
+//! acknowledgements of that folder, tagged with both sides' epochs, so that what was under way
+//! when one side began the folder anew is told from what came after. Contents are asked for by
+//! [`Want`] on the bulk lane and come as [`Have`] on the data lane.
+
+use crate::flow::digest::BlockList;
+use crate::flow::index::Cursor;
+use crate::flow::offer::Offer;
+use crate::model::{ContentId, Counter, FolderId, Incarnation, Kind, RelPath, StoreId};
+
+/// The version of the protocol spoken here. A peer with another one is refused with a sentence.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// One frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// The first frame of a session, on the interactive lane.
+    Hello(Hello),
+    /// The sender shares a folder with the receiver. Interactive lane.
+    Ready(Ready),
+    /// The sender shares the folder no longer, or stops for now. Interactive lane.
+    Unready {
+        /// Which folder.
+        folder: FolderId,
+    },
+    /// News. Either lane.
+    Offer {
+        /// Which folder, and which begin of it.
+        tag: Tag,
+        /// The news.
+        offer: Offer,
+        /// Bytes of small contents in it.
+        inline: Vec<(ContentId, Vec<u8>)>,
+    },
+    /// Frames that are settled and durable. Interactive lane.
+    Ack {
+        /// Which folder, and which begin of it.
+        tag: Tag,
+        /// Ranges of frame numbers, both ends included.
+        frames: Vec<(u64, u64)>,
+        /// How many offers the sender had sent by then.
+        sent: u64,
+    },
+    /// Bytes that the sender wants. Bulk lane.
+    Want(Want),
+    /// Answers to wants. Data lane.
+    Have(Vec<Have>),
+}
+
+/// Who speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// [`PROTOCOL_VERSION`].
+    pub version: u16,
+    /// The device's own name.
+    pub name: String,
+    /// The life of the sender's store.
+    pub incarnation: Incarnation,
+    /// Random, new at every start of the process.
+    pub boot_nonce: u64,
+    /// What the receiver handed out in the last session, if the sender remembers.
+    pub token_shown: Option<[u8; 16]>,
+    /// What the receiver is to show next time.
+    pub token_given: [u8; 16],
+}
+
+/// A folder that the sender shares with the receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// Which folder.
+    pub folder: FolderId,
+    /// What people call it.
+    pub label: String,
+    /// Whether the sender shares a single file.
+    pub single_file: bool,
+    /// Grows each time the sender begins the folder anew in this session; 0 for a folder that is
+    /// only offered: the sender takes nothing and tells nothing yet.
+    pub epoch: u32,
+    /// The sender's store.
+    pub store: StoreId,
+    /// How far the sender has settled the receiver's changes.
+    pub cursor: Option<Cursor>,
+    /// The greatest counters of the receiver that the sender has seen, by incarnation.
+    pub seen_of_you: Vec<(Incarnation, Counter)>,
+}
+
+/// Ties a frame to one begin of a folder on both sides.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tag {
+    /// Which folder.
+    pub folder: FolderId,
+    /// The sender's epoch.
+    pub from: u32,
+    /// The receiver's epoch, as the sender knows it.
+    pub to: u32,
+}
+
+/// A request for bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Want {
+    /// Repeated in the answers.
+    pub request: u64,
+    /// Which folder.
+    pub folder: FolderId,
+    /// What is wanted; one answer or more for each, in any order.
+    pub items: Vec<WantedItem>,
+}
+
+/// One content that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedItem {
+    /// Where the receiver offered it.
+    pub path: RelPath,
+    /// File or symlink.
+    pub kind: Kind,
+    /// Its id.
+    pub content: ContentId,
+    /// Which part of it.
+    pub need: Need,
+}
+
+/// Which part of a content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    /// All of it: at most 64 KiB.
+    Whole,
+    /// Its block list.
+    Blocks,
+    /// These ranges: offset and count, each one block.
+    Ranges(Vec<(u64, u32)>),
+}
+
+/// One answer to one item of a [`Want`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Have {
+    /// Which request.
+    pub request: u64,
+    /// Which item of it, from 0.
+    pub item: u32,
+    /// The answer.
+    pub body: Body,
+}
+
+/// What is had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// The whole content.
+    Whole(Vec<u8>),
+    /// Its block list.
+    Blocks(BlockList),
+    /// One range.
+    Range {
+        /// Where it begins.
+        offset: u64,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// The content is not there any more, or may not be had.
+    NotThere,
+}

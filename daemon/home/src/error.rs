@@ -1,0 +1,102 @@
+//! Why a home could not be used.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::ConfigError;
+
+/// Why a home could not be used. The text is one sentence for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// `--home` was given without a place. Name a directory.
+    #[error("the home directory has an empty name")]
+    Unnamed,
+    /// Neither a home was given nor is it known where the user's files lie. Set `HOME`, or give
+    /// `--home`.
+    #[error("cannot tell where to keep state: give --home DIR, or set HOME")]
+    NoPlace,
+    /// Another process works in this home. Stop it, or choose another home.
+    #[error("{} is in use by {}", home.display(), holder(*pid))]
+    Busy {
+        /// The holder; `None` if it has not said who it is.
+        pid: Option<u32>,
+        /// The home's directory.
+        home: PathBuf,
+    },
+    /// A directory in which others may put and swap files cannot keep a key.
+    #[error("others may write to {}; {}", path.display(), remedy("go-w", path))]
+    OpenToOthers {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is no identity yet. `syncctl init` or the first start of the daemon makes it.
+    #[error("there is no identity at {} yet; make one with: syncctl init", path.display())]
+    NoIdentity {
+        /// Where it would lie.
+        path: PathBuf,
+    },
+    /// Others may read a secret. It is not used until that is mended.
+    #[error("others may read {} (mode {mode:03o}); {}", path.display(), remedy("600", path))]
+    SecretExposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A secret is not what was once written there. Restore it from a backup, or move it aside
+    /// (other devices must then pair anew).
+    #[error("{} is damaged: {why}", path.display())]
+    SecretDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A name that cannot be shown or typed. Choose another.
+    #[error("the name cannot be {name:?}: {why}")]
+    Name {
+        /// The name that was given.
+        name: String,
+        /// What a name is.
+        why: String,
+    },
+    /// Something else lies where the control socket belongs. Move it away.
+    #[error("{} is no socket; move it away", path.display())]
+    NoSocket {
+        /// The place.
+        path: PathBuf,
+    },
+    /// No directory for sockets is short enough for the kernel and private. Use a shorter home.
+    #[error("no place for a socket: the path of {} is too long", home.display())]
+    NoSocketPlace {
+        /// The home's directory.
+        home: PathBuf,
+    },
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes")]
+    NoRandomness(#[source] getrandom::Error),
+    /// The disk refused.
+    #[error("cannot {action} {}", path.display())]
+    Disk {
+        /// What was tried, as a verb: `read`, `write`, `make`, `lock`.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The settings could not be read or written.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+/// Names the command that closes `path`, so that a shell takes the path as one word.
+fn remedy(mode: &str, path: &Path) -> String {
+    let quoted = path.display().to_string().replace('\'', r"'\''");
+    format!("mend it with: chmod {mode} '{quoted}'")
+}

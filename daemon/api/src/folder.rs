@@ -1,0 +1,192 @@
+//! Sharing folders.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{FolderState, PathText};
+
+/// What a device does in a folder.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Sends its changes and takes others'.
+    #[default]
+    SendReceive,
+    /// Sends its changes, takes none.
+    SendOnly,
+    /// Takes others' changes, sends none.
+    ReceiveOnly,
+}
+
+/// What to do with files that differ when an offered folder meets files that are already there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prefer {
+    /// What lies here wins; the other goes to the history.
+    Here,
+    /// What lies there wins; what lies here goes to the history.
+    There,
+    /// The later modification time wins; the other goes to the history.
+    Newer,
+    /// Each loser becomes a conflict copy.
+    Copies,
+}
+
+/// Shares a directory or one single file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FolderAdd {
+    /// Its absolute path on this device.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// The id under which all devices know it; made from the last name of the path, if not given.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// What people call it.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// The devices to share it with: name, id, PeerId or a prefix of at least 7 characters.
+    #[serde(default)]
+    pub with: Vec<String>,
+    /// What this device does in it.
+    #[serde(default)]
+    pub role: Role,
+    /// Patterns for its `.stignore`, in this order, before what is there.
+    #[serde(default)]
+    pub ignore: Vec<String>,
+    /// Whether to write the suggested patterns into its `.stignore`.
+    #[serde(default)]
+    pub starter_ignores: bool,
+}
+
+/// A folder that was just shared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderAdded {
+    /// The folder.
+    #[serde(flatten)]
+    pub folder: Folder,
+    /// Patterns that would suit what lies in it; empty when it has an ignore file.
+    pub suggested_ignores: Vec<String>,
+}
+
+/// A folder of this device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folder {
+    /// The id under which all devices know it.
+    pub id: String,
+    /// Its root on this device, absolute; of a single-file folder, the file.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// What people call it; the id, if nothing was said.
+    pub label: String,
+    /// What this device does in it.
+    pub role: Role,
+    /// Whether it is one single file.
+    pub single_file: bool,
+    /// What it is doing.
+    pub state: FolderState,
+    /// The devices it is shared with, by name.
+    pub devices: Vec<FolderDevice>,
+}
+
+/// A device with which a folder is shared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderDevice {
+    /// The device's name.
+    pub name: String,
+    /// Its full id.
+    pub device_id: String,
+    /// Whether it has taken the folder.
+    pub accepted: bool,
+}
+
+/// A folder that other devices share with this one and that it has not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferedFolder {
+    /// The id under which all devices know it.
+    pub id: String,
+    /// What the offering device calls it.
+    pub label: String,
+    /// Whether it is one single file.
+    pub single_file: bool,
+    /// How many files it has, as far as told.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Who offers it, by name.
+    pub devices: Vec<FolderDevice>,
+}
+
+/// Takes an offered folder.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AcceptRequest {
+    /// Where to put it, absolute. Made if missing.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// What to do with files that differ.
+    #[serde(default)]
+    pub prefer: Option<Prefer>,
+    /// Whether to count only and change nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What an offered folder met where it was put.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptReport {
+    /// The folder's id.
+    pub id: String,
+    /// Where it was put, absolute.
+    #[serde(flatten)]
+    pub path: PathText,
+    /// Whether it was taken; false after a dry run.
+    pub accepted: bool,
+    /// Files that are the same on both sides.
+    pub equal: u64,
+    /// Files that lie only here.
+    pub only_here: u64,
+    /// Files that lie only there.
+    pub only_there: u64,
+    /// Files that differ.
+    pub different: u64,
+    /// Some of those that differ, by path.
+    pub examples: Vec<PathText>,
+}
+
+/// Names the devices to share a folder with, or to share it with no longer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShareRequest {
+    /// The devices: name, id, PeerId or a prefix of at least 7 characters. At least one.
+    pub with: Vec<String>,
+}
+
+/// Changes what is given and leaves the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FolderChange {
+    /// What people call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// What this device does in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+}
+
+/// Tells where a folder's root is to lie from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FolderMove {
+    /// Its new absolute path on this device.
+    #[serde(flatten)]
+    pub path: PathText,
+}
+
+/// A folder that is no longer shared by this device. Its files stay where they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderRemoved {
+    /// The folder's id.
+    pub id: String,
+    /// Where its files are.
+    #[serde(flatten)]
+    pub path: PathText,
+}

@@ -1,0 +1,286 @@
+//! Displacing: what left its name goes to the trash if it was expected, else back to the user.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{self, AtFlags, RenameFlags};
+use rustix::io::{self, Errno};
+use syncd_core::flow::settle::{Expect, SettleError};
+use syncd_core::model::{Kind, RelPath};
+
+use super::check::Held;
+use super::journal::Moved;
+use super::replace::Known;
+use super::take::Run;
+use super::trash::Why;
+use super::{Hands, Moment, Spot};
+use crate::world::disk::system;
+
+/// Most names tried for a conflict copy before giving up.
+const COPY_NAMES_MAX: u32 = 1000;
+
+impl Hands {
+    /// Moves a file or symlink into the trash and verifies it there.
+    pub(super) fn trash_path(
+        &self,
+        run: &mut Run,
+        path: &RelPath,
+        expect: &Expect,
+    ) -> Result<(), SettleError> {
+        let spot = self.spot(path)?;
+        let known = match run.expected(path, expect) {
+            Expect::Nothing => {
+                self.is_free(&spot)?;
+                run.left(path, Kind::Tombstone, None);
+                return Ok(());
+            }
+            Expect::Known { kind: Kind::Directory, .. } => return self.remove_directory(run, path),
+            Expect::Known { kind, stat, content } => Known { kind, stat, content },
+        };
+        let said = |errno| self.said(path, 0, errno);
+        let held = self.hold(&spot, known.kind, &known.stat)?;
+        self.pass(Moment::Checked);
+        let mut moved = Moved::new(path, known.content, known.kind, Why::Deleted);
+        self.describe(&mut moved, &held);
+        let moved = self.journal().begin(moved).map_err(said)?;
+        self.pass(Moment::Noted);
+        if !held.is_unchanged().map_err(said)? {
+            return self.give_up(&moved, spot.overtaken());
+        }
+        self.pass(Moment::Asked);
+        run.will_touch(path);
+        let name = moved.name();
+        match fs::renameat(spot.way(), spot.name(), self.trash(), name.as_str()) {
+            Ok(()) => self.pass(Moment::Trashed),
+            Err(Errno::NOENT) => return self.give_up(&moved, spot.overtaken()),
+            Err(errno) => return self.give_up(&moved, said(errno)),
+        }
+        if !self.is_expected(self.trash(), &name, &held, known.content) {
+            return self.put_back(&moved, &spot, self.trash(), &name, spot.overtaken());
+        }
+        self.file(&moved, held, self.trash(), &name).map_err(said)?;
+        run.left(path, Kind::Tombstone, None);
+        Ok(())
+    }
+
+    /// Gives a name of ours to the user, never replacing anything: `EEXIST` then.
+    pub(super) fn install(
+        &self,
+        from: BorrowedFd<'_>,
+        name: &str,
+        way: BorrowedFd<'_>,
+        target: &[u8],
+    ) -> io::Result<()> {
+        let abilities = self.root().abilities();
+        if abilities.no_replace {
+            return fs::renameat_with(from, name, way, target, RenameFlags::NOREPLACE);
+        }
+        if !abilities.hard_links {
+            return Err(Errno::OPNOTSUPP);
+        }
+        match fs::linkat(from, name, way, target, AtFlags::empty()) {
+            Ok(()) => fs::unlinkat(from, name, AtFlags::empty()),
+            // A directory has one name only. Renaming it can replace an empty directory at most.
+            Err(Errno::PERM) => match system::stat_at(way, target)? {
+                None => fs::renameat(from, name, way, target),
+                Some(_) => Err(Errno::EXIST),
+            },
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Keeps a version that nobody had seen as a conflict copy beside its path and returns the
+    /// copy's name. Where its directory is gone it goes to the trash, under its own path.
+    pub(super) fn keep_unseen(
+        &self,
+        moved: &Moved,
+        spot: &Spot,
+        from: BorrowedFd<'_>,
+        name: &str,
+    ) -> Result<RelPath, SettleError> {
+        let said = |errno| self.said(&spot.path, 0, errno);
+        let stat = system::stat_at(from, name.as_bytes()).map_err(said)?;
+        let mtime_ns = stat.map_or(0, |stat| system::key_of(&stat).mtime_ns);
+        let first = (self.inner.options.name_copy)(&spot.path, mtime_ns);
+        for nth in 1..=COPY_NAMES_MAX {
+            let copy = numbered(&first, nth);
+            match self.install(from, name, spot.way(), copy.name()) {
+                Ok(()) => {
+                    self.journal().drop_entry(moved.content(), moved.seq).map_err(said)?;
+                    return Ok(copy);
+                }
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(said(errno)),
+            }
+        }
+        Err(said(Errno::EXIST))
+    }
+
+    /// Puts something back that should not have been taken; beside its path if that has a new
+    /// owner by now.
+    pub(super) fn put_back(
+        &self,
+        moved: &Moved,
+        spot: &Spot,
+        from: BorrowedFd<'_>,
+        name: &str,
+        error: SettleError,
+    ) -> Result<(), SettleError> {
+        match self.install(from, name, spot.way(), spot.name()) {
+            Ok(()) => self.give_up(moved, error),
+            Err(_) => {
+                let kept = self.keep_unseen(moved, spot, from, name)?;
+                self.displaced(spot, kept)
+            }
+        }
+    }
+
+    /// Tells that an unseen version was kept as a copy.
+    pub(super) fn displaced(&self, spot: &Spot, kept: RelPath) -> Result<(), SettleError> {
+        let now = spot.stat().map_err(|errno| self.said(&spot.path, 0, errno))?;
+        let path = spot.path.clone();
+        let stat = now.as_ref().map(system::key_of).ok_or_else(|| spot.overtaken())?;
+        Err(SettleError::Displaced { path, kept, stat })
+    }
+
+    /// Files an expected version in the trash.
+    pub(super) fn file(
+        &self,
+        moved: &Moved,
+        held: Held,
+        from: BorrowedFd<'_>,
+        name: &str,
+    ) -> io::Result<()> {
+        let filed = moved.name();
+        if name != filed {
+            fs::renameat(from, name, self.trash(), filed.as_str())?;
+        }
+        self.journal().keep(moved)?;
+        self.pass(Moment::Filed);
+        self.watch(moved, &held);
+        Ok(())
+    }
+
+    /// Writes down a displacement that was not made after all.
+    pub(super) fn give_up(&self, moved: &Moved, error: SettleError) -> Result<(), SettleError> {
+        let _ = self.journal().drop_entry(moved.content(), moved.seq);
+        Err(error)
+    }
+}
+
+/// Returns the `nth` name to try for a copy: the first as it is, then with a number before the
+/// extension.
+fn numbered(copy: &RelPath, nth: u32) -> RelPath {
+    if nth == 1 {
+        return copy.clone();
+    }
+    let name = copy.name();
+    let dot = name.iter().rposition(|b| *b == b'.').filter(|at| *at > 0).unwrap_or(name.len());
+    let number = format!("-{nth}");
+    let room = 255_usize.saturating_sub(number.len() + name.len() - dot);
+    let stem = &name[..dot.min(room)];
+    let numbered = [stem, number.as_bytes(), &name[dot..]].concat();
+    copy.parent().and_then(|dir| dir.join(&numbered).ok()).unwrap_or_else(|| copy.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::super::testing::{Folder, path};
+    use super::*;
+
+    #[test]
+    fn an_unseen_version_is_kept_beside_the_new_one() {
+        let folder = Folder::new();
+        folder.write("a", "old");
+        folder.write("a.copy", "a name that is taken");
+        let expect = folder.known("a");
+        let user = folder.root().join("a");
+        folder.at(Moment::Asked, move || std::fs::write(&user, "unseen").unwrap());
+        let answer = folder.take(vec![folder.place("a", expect, "new")]);
+        let stat = folder.hands.root().stat(&path("a")).unwrap().unwrap().key;
+        let kept = path("a-2.copy");
+        assert_eq!(answer, Err(SettleError::Displaced { path: path("a"), kept, stat }));
+        assert_eq!(folder.read("a").as_deref(), Some("new"));
+        assert_eq!(folder.read("a-2.copy").as_deref(), Some("unseen"));
+        assert_eq!(folder.read("a.copy").as_deref(), Some("a name that is taken"));
+        assert_eq!((folder.trashed(), folder.staging_names()), (vec![], vec![]));
+    }
+
+    /// Writes as many bytes and sets the modification time back.
+    fn write_in_disguise(at: &std::path::Path) {
+        let time = std::fs::metadata(at).unwrap().modified().unwrap();
+        std::fs::write(at, "OLD").unwrap();
+        let file = std::fs::File::options().write(true).open(at).unwrap();
+        file.set_modified(time).unwrap();
+    }
+
+    #[test]
+    fn a_write_in_disguise_is_seen_by_its_change_time_or_its_bytes() {
+        for moment in [Moment::Checked, Moment::Noted, Moment::Asked] {
+            for delete in [true, false] {
+                let folder = Folder::new();
+                folder.write("a", "old");
+                let expect = folder.known("a");
+                let user = folder.root().join("a");
+                folder.at(moment, move || write_in_disguise(&user));
+                let step = if delete {
+                    syncd_core::flow::settle::Step::Trash { path: path("a"), expect }
+                } else {
+                    folder.place("a", expect, "new")
+                };
+                let answer = folder.take(vec![step]);
+                let because = format!("at {moment:?}, delete: {delete}: {answer:?}");
+                let kept = if moment == Moment::Asked && !delete { "a.copy" } else { "a" };
+                assert!(answer.is_err(), "{because}");
+                assert_eq!(folder.read(kept).as_deref(), Some("OLD"), "{because}");
+                assert_eq!(folder.trashed(), [], "{because}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_that_still_has_the_old_file_open_loses_nothing() {
+        let folder = Folder::new();
+        folder.write("a", "old");
+        let mut open = std::fs::File::options().append(true).open(folder.root().join("a")).unwrap();
+        folder.take(vec![folder.place("a", folder.known("a"), "new")]).unwrap();
+        assert_eq!(folder.hands.late_writes(), []);
+        open.write_all(b" and more").unwrap();
+        let late = folder.hands.late_writes();
+        let expected = super::super::LateWrite { path: path("a"), kept: path("a.copy") };
+        assert_eq!(late, [Ok(expected)]);
+        assert_eq!(folder.read("a.copy").as_deref(), Some("old and more"));
+        open.write_all(b" still").unwrap();
+        assert_eq!(folder.read("a.copy").as_deref(), Some("old and more still"));
+        assert_eq!(folder.hands.late_writes(), []);
+    }
+
+    #[test]
+    fn a_late_write_is_found_after_a_restart_too() {
+        let folder = Folder::new();
+        folder.write("a", "old");
+        folder.take(vec![folder.place("a", folder.known("a"), "new")]).unwrap();
+        let displaced = std::fs::read_dir(folder.root().join(".syncd/trash")).unwrap();
+        let displaced = displaced.map(|e| e.unwrap().path()).find(|p| !p.ends_with("journal"));
+        std::fs::write(displaced.unwrap(), "late").unwrap();
+        let hands = folder.restarted();
+        hands.recover(super::super::now_ms()).unwrap();
+        assert_eq!(hands.late_writes().len(), 1);
+        assert_eq!(folder.read("a.copy").as_deref(), Some("late"));
+    }
+
+    #[test]
+    fn a_second_try_for_a_name_keeps_the_extension_and_fits() {
+        let long = format!("{}.txt", "x".repeat(251));
+        for (name, nth, expected) in [
+            ("d/a.txt", 1, "d/a.txt".to_owned()),
+            ("d/a.txt", 2, "d/a-2.txt".to_owned()),
+            ("noext", 13, "noext-13".to_owned()),
+            (".hidden", 2, ".hidden-2".to_owned()),
+            (&long, 2, format!("{}-2.txt", "x".repeat(249))),
+        ] {
+            assert_eq!(numbered(&path(name), nth), path(&expected), "{name}");
+        }
+    }
+}

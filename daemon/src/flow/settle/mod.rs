@@ -1,0 +1,276 @@
+//! Settling: staged bytes become the user's files, and what they displace goes to the trash.
+//!
+//! [`Hands`] takes the steps that the plan ordered, below one folder root and through its held
+//! descriptor only. The order of writes of one batch: bytes are staged and verified
+//! ([`staging`]), [`Hands::ready`] gives them mode and time and makes them durable, the caller
+//! writes the intents, [`Hands::take`] swaps them in and makes the directories durable, the
+//! caller commits its index and closes the intents. [`Hands::recover`] runs before all of it.
+//!
+//! # Invariants
+//! - A user's file is never written in place: another inode takes its name.
+//! - What is displaced is looked at after it was moved out of the way. If it is not what was
+//!   expected it is kept beside the new version as a conflict copy; else it goes to the trash.
+//! - Only [`Hands::prune`] and [`Hands::empty`] end a user's bytes, and only ones in the trash.
+//! - Nothing below `.syncd` is settled, no symlink on the way is followed, no missing parent
+//!   is made by the way.
+//!
+//! pull → **settle** → detect (which sees our own write and knows it by its stat)
+
+mod check;
+mod displace;
+mod dress;
+mod fill;
+mod journal;
+mod late;
+mod ready;
+mod replace;
+mod restart;
+mod room;
+pub mod staging;
+mod take;
+#[cfg(test)]
+mod testing;
+pub mod trash;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::io::Errno;
+use syncd_core::flow::settle::{SettleError, Ticket, Trouble};
+use syncd_core::model::{ContentId, RelPath};
+
+use crate::world::disk;
+use disk::{DiskError, Root, system};
+
+pub use late::LateWrite;
+pub use restart::Recovered;
+pub use staging::{StageError, StagedWriter};
+pub use trash::{Pruned, TrashEntry, TrashError, Why};
+
+/// Names the conflict copy of a path whose losing version has this modification time in
+/// nanoseconds since 1970. The copy lies in the same directory.
+pub type NameCopy = Arc<dyn Fn(&RelPath, i64) -> RelPath + Send + Sync>;
+
+/// How long, how often and how much displaced versions are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryLimits {
+    /// Oldest version kept, in milliseconds since it was displaced.
+    pub age_ms_max: u64,
+    /// Most versions of one path.
+    pub versions_max: usize,
+    /// Most bytes of all versions, in percent of the whole disk.
+    pub disk_percent_max: u64,
+}
+
+impl Default for HistoryLimits {
+    /// 30 days, 100 versions of a path, 10 % of the disk.
+    fn default() -> Self {
+        Self { age_ms_max: 30 * 24 * 60 * 60 * 1000, versions_max: 100, disk_percent_max: 10 }
+    }
+}
+
+/// What a folder's hands need to be told.
+#[derive(Clone)]
+pub struct SettleOptions {
+    /// Names the copy of a version that nobody had seen when it was displaced.
+    pub name_copy: NameCopy,
+    /// What the trash keeps.
+    pub limits: HistoryLimits,
+}
+
+impl fmt::Debug for SettleOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SettleOptions").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// The only hands on the users' paths of one folder. Cheap to clone; all calls block on the disk.
+#[derive(Clone)]
+pub struct Hands {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    root: Root,
+    staging: OwnedFd,
+    trash: OwnedFd,
+    options: SettleOptions,
+    journal: Mutex<journal::Journal>,
+    /// Contents that a [`StagedWriter`] is writing right now.
+    writing: Mutex<BTreeSet<ContentId>>,
+    /// Tells apart the names in staging, also from what an earlier run left there.
+    next_name: AtomicU64,
+    /// Staged files with their mode and time, by job and step.
+    readied: Mutex<BTreeMap<(Ticket, usize), ready::Readied>>,
+    /// Displaced inodes that may still be open for writing somewhere.
+    watched: Mutex<Vec<late::Watched>>,
+    #[cfg(test)]
+    hook: Mutex<Option<testing::Hook>>,
+}
+
+/// The moments between two calls at which a user may come in between, or a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Moment {
+    /// The path was as expected; nothing is changed yet.
+    Checked,
+    /// A displacement is written down; nothing is changed yet.
+    Noted,
+    /// The path was asked about for the last time; nothing is changed yet.
+    Asked,
+    /// The new version has the name, the old one lies in staging.
+    Swapped,
+    /// The old version was moved aside; nothing has the name.
+    Aside,
+    /// The deleted version lies in the trash, not yet verified.
+    Trashed,
+    /// A new file has its name.
+    Installed,
+    /// A file has its new mode and time, and was found to hold the known bytes.
+    Dressed,
+    /// A conflict's loser has its second name.
+    Copied,
+    /// The displaced version is in the trash and that is written down.
+    Filed,
+    /// All steps of a job are taken.
+    Taken,
+}
+
+impl Hands {
+    /// Takes hold of a root that [`Root::prepare`] has prepared. When the root had to be
+    /// recreated ([`disk::Attested::Recreated`]) new hands are needed.
+    ///
+    /// # Errors
+    /// [`DiskError`] about `.syncd/staging` or `.syncd/trash`: not prepared, or not readable.
+    pub fn new(root: Root, options: SettleOptions) -> Result<Self, DiskError> {
+        let open = |name: &str| {
+            let dir = root.own().join(name).unwrap_or_else(|_| root.own().clone());
+            root.open_dir(&dir).map(|fd| (dir, fd))
+        };
+        let (_, staging) = open("staging")?;
+        let (dir, trash) = open("trash")?;
+        let journal = journal::Journal::open(&trash).map_err(|errno| DiskError::of(&dir, errno))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                root,
+                staging,
+                trash,
+                options,
+                journal: Mutex::new(journal),
+                writing: Mutex::default(),
+                next_name: AtomicU64::new(now_ms() << 20),
+                readied: Mutex::default(),
+                watched: Mutex::default(),
+                #[cfg(test)]
+                hook: Mutex::default(),
+            }),
+        })
+    }
+
+    /// Returns the root they work in.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        &self.inner.root
+    }
+
+    fn staging(&self) -> BorrowedFd<'_> {
+        self.inner.staging.as_fd()
+    }
+
+    fn trash(&self) -> BorrowedFd<'_> {
+        self.inner.trash.as_fd()
+    }
+
+    fn journal(&self) -> MutexGuard<'_, journal::Journal> {
+        locked(&self.inner.journal)
+    }
+
+    /// Returns a name in staging for bytes of `content` that no other file has or will have: a
+    /// leftover under it might be a user's.
+    fn fresh_name(&self, content: ContentId) -> String {
+        let number = self.inner.next_name.fetch_add(1, Ordering::Relaxed);
+        format!("{}.{number:x}", content.hex())
+    }
+
+    /// A place for tests to come in between; nothing otherwise.
+    fn pass(&self, moment: Moment) {
+        #[cfg(test)]
+        testing::call(&self.inner.hook, moment);
+        #[cfg(not(test))]
+        let _ = moment;
+    }
+
+    /// Reaches the directory that `path` lies in.
+    fn spot(&self, path: &RelPath) -> Result<Spot, SettleError> {
+        if !self.root().is_ours(path) {
+            return Err(SettleError::Trouble { path: path.clone(), trouble: Trouble::Denied });
+        }
+        let Some(parent) = path.parent() else {
+            return Err(SettleError::Trouble { path: path.clone(), trouble: Trouble::Denied });
+        };
+        let way = self.root().open_way(&parent).map_err(|error| match error {
+            DiskError::Missing { .. } | DiskError::NoWay { .. } => {
+                SettleError::NoWay { path: path.clone() }
+            }
+            DiskError::OtherKind { .. }
+            | DiskError::OtherDevice { .. }
+            | DiskError::Foreign { .. }
+            | DiskError::Refused { .. } => {
+                SettleError::Trouble { path: path.clone(), trouble: error.trouble() }
+            }
+        })?;
+        Ok(Spot { way, path: path.clone() })
+    }
+
+    /// Turns what the system said of `path` into the stage's error.
+    fn said(&self, path: &RelPath, needed_bytes: u64, errno: Errno) -> SettleError {
+        let path = path.clone();
+        match errno {
+            Errno::NOSPC | Errno::DQUOT => {
+                let free_bytes = self.free_bytes().unwrap_or_default();
+                SettleError::NoRoom { path, needed_bytes, free_bytes }
+            }
+            // The directory was removed under the descriptor.
+            Errno::NOENT | Errno::NOTDIR => SettleError::NoWay { path },
+            _ => SettleError::Trouble { path, trouble: disk::trouble_of(errno) },
+        }
+    }
+}
+
+/// A name in a directory that was reached: where a step is taken.
+struct Spot {
+    way: OwnedFd,
+    path: RelPath,
+}
+
+impl Spot {
+    fn way(&self) -> BorrowedFd<'_> {
+        self.way.as_fd()
+    }
+
+    fn name(&self) -> &[u8] {
+        self.path.name()
+    }
+
+    fn stat(&self) -> rustix::io::Result<Option<rustix::fs::Stat>> {
+        system::stat_at(self.way(), self.name())
+    }
+
+    fn overtaken(&self) -> SettleError {
+        SettleError::Overtaken { path: self.path.clone() }
+    }
+}
+
+/// Locks; a thread that panicked while it held the lock left nothing half done in these values.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Milliseconds since 1970 on the wall clock, for people and for ages; decides no version.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

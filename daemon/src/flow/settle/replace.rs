@@ -1,0 +1,397 @@
+//! Replacing: a readied inode takes a name, new or another's.
+//!
+//! Every displacement is written into the trash's journal before it is made. What comes out is
+//! looked at where nobody else reaches it; only then is it decided whether it was expected.
+
+use rustix::fs::{self, AtFlags, RenameFlags};
+use rustix::io::{self, Errno};
+use syncd_core::flow::settle::{Expect, SettleError};
+use syncd_core::model::{ContentId, Kind, RelPath, StatKey};
+
+use super::check::Held;
+use super::journal::Moved;
+use super::ready::Readied;
+use super::take::Run;
+use super::trash::Why;
+use super::{Hands, Moment, Spot};
+use crate::world::disk::system;
+
+/// What the index knew of the version that is displaced.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    pub(super) kind: Kind,
+    pub(super) stat: StatKey,
+    pub(super) content: ContentId,
+}
+
+impl Hands {
+    /// Places a readied inode at a path.
+    pub(super) fn place(
+        &self,
+        run: &mut Run,
+        nth: usize,
+        path: &RelPath,
+        expect: &Expect,
+    ) -> Result<(), SettleError> {
+        let readied = self.readied(run.ticket(), nth);
+        let readied = readied.ok_or_else(|| SettleError::NotStaged { path: path.clone() })?;
+        let placed = self.place_readied(run, &readied, path, expect);
+        match &placed {
+            Ok(()) if readied.kind == Kind::Symlink => self.discard(readied.content),
+            Ok(()) => {}
+            Err(_) => self.give_back(&readied),
+        }
+        placed
+    }
+
+    fn place_readied(
+        &self,
+        run: &mut Run,
+        readied: &Readied,
+        path: &RelPath,
+        expect: &Expect,
+    ) -> Result<(), SettleError> {
+        let spot = self.spot(path)?;
+        match run.expected(path, expect) {
+            Expect::Nothing => self.place_new(&spot, readied)?,
+            Expect::Known { kind: Kind::Directory, .. } => {
+                self.remove_directory(run, path)?;
+                self.place_new(&spot, readied)?;
+            }
+            Expect::Known { kind, stat, content } => {
+                let known = Known { kind, stat, content };
+                run.will_touch(path);
+                if self.root().abilities().exchange {
+                    self.exchange(&spot, readied, &known)?;
+                } else {
+                    self.replace_aside(&spot, readied, &known)?;
+                }
+            }
+        }
+        // RACE: the user may have replaced it already; then what is there is not ours to report.
+        let now = spot.stat().map_err(|errno| self.said(path, 0, errno))?;
+        let key = now.as_ref().map(system::key_of).ok_or_else(|| spot.overtaken())?;
+        if (key.inode, key.size, key.mtime_ns)
+            != (readied.key.inode, readied.key.size, readied.key.mtime_ns)
+        {
+            return Err(spot.overtaken());
+        }
+        run.left(path, readied.kind, Some(key));
+        Ok(())
+    }
+
+    fn place_new(&self, spot: &Spot, readied: &Readied) -> Result<(), SettleError> {
+        self.is_free(spot)?;
+        self.pass(Moment::Checked);
+        match self.install(self.staging(), &readied.name, spot.way(), spot.name()) {
+            Ok(()) => self.pass(Moment::Installed),
+            Err(Errno::EXIST) => return Err(spot.overtaken()),
+            Err(errno) => return Err(self.said(&spot.path, readied.key.size, errno)),
+        }
+        Ok(())
+    }
+
+    /// Exchanges the names of the new and the old version: there is no instant without either.
+    fn exchange(&self, spot: &Spot, readied: &Readied, known: &Known) -> Result<(), SettleError> {
+        let said = |errno| self.said(&spot.path, readied.key.size, errno);
+        let held = self.hold(spot, known.kind, &known.stat)?;
+        self.pass(Moment::Checked);
+        self.inherit(readied, &held);
+        let moved = self.note(&spot.path, known, Why::Replaced, &held, readied, &readied.name);
+        let moved = moved.map_err(said)?;
+        self.pass(Moment::Noted);
+        // Asked of the held descriptor, as late as can be: the exchange sets the change time.
+        if !held.is_unchanged().map_err(said)? {
+            return self.give_up(&moved, spot.overtaken());
+        }
+        self.pass(Moment::Asked);
+        let swap = RenameFlags::EXCHANGE;
+        let name = readied.name.as_str();
+        match fs::renameat_with(self.staging(), name, spot.way(), spot.name(), swap) {
+            Ok(()) => self.pass(Moment::Swapped),
+            Err(Errno::NOENT) => return self.give_up(&moved, spot.overtaken()),
+            Err(errno) => return self.give_up(&moved, said(errno)),
+        }
+        if self.is_expected(self.staging(), name, &held, known.content) {
+            return self.file(&moved, held, self.staging(), name).map_err(said);
+        }
+        let kept = self.keep_unseen(&moved, spot, self.staging(), name)?;
+        self.displaced(spot, kept)
+    }
+
+    /// Where names cannot be exchanged: the old version moves aside, the new one takes the name.
+    /// In between nothing has the name; nothing is lost if it ends there, a restart puts it back.
+    fn replace_aside(
+        &self,
+        spot: &Spot,
+        readied: &Readied,
+        known: &Known,
+    ) -> Result<(), SettleError> {
+        let said = |errno| self.said(&spot.path, readied.key.size, errno);
+        let abilities = self.root().abilities();
+        if !abilities.no_replace && !abilities.hard_links {
+            // Nothing here can place a file without risking to replace one nobody has seen.
+            return Err(said(Errno::OPNOTSUPP));
+        }
+        let held = self.hold(spot, known.kind, &known.stat)?;
+        self.pass(Moment::Checked);
+        self.inherit(readied, &held);
+        let aside = format!("{}.aside", readied.name);
+        let moved = self.note(&spot.path, known, Why::Replaced, &held, readied, &aside);
+        let moved = moved.map_err(said)?;
+        self.pass(Moment::Noted);
+        if !held.is_unchanged().map_err(said)? {
+            return self.give_up(&moved, spot.overtaken());
+        }
+        self.pass(Moment::Asked);
+        match fs::renameat(spot.way(), spot.name(), self.staging(), aside.as_str()) {
+            Ok(()) => self.pass(Moment::Aside),
+            Err(Errno::NOENT) => return self.give_up(&moved, spot.overtaken()),
+            Err(errno) => return self.give_up(&moved, said(errno)),
+        }
+        if !self.is_expected(self.staging(), &aside, &held, known.content) {
+            return self.put_back(&moved, spot, self.staging(), &aside, spot.overtaken());
+        }
+        match self.install(self.staging(), &readied.name, spot.way(), spot.name()) {
+            Ok(()) => {
+                self.pass(Moment::Installed);
+                self.file(&moved, held, self.staging(), &aside).map_err(said)
+            }
+            Err(Errno::EXIST) => {
+                // The user wrote a new file in the gap. It was not based on what we hold.
+                self.file(&moved, held, self.staging(), &aside).map_err(said)?;
+                Err(spot.overtaken())
+            }
+            Err(errno) => self.put_back(&moved, spot, self.staging(), &aside, said(errno)),
+        }
+    }
+
+    fn note(
+        &self,
+        path: &RelPath,
+        known: &Known,
+        why: Why,
+        held: &Held,
+        readied: &Readied,
+        via: &str,
+    ) -> io::Result<Moved> {
+        let mut moved = Moved::new(path, known.content, known.kind, why);
+        self.describe(&mut moved, held);
+        moved.via = Some(via.to_owned());
+        moved.ours = readied.key.inode;
+        self.journal().begin(moved)
+    }
+
+    pub(super) fn describe(&self, moved: &mut Moved, held: &Held) {
+        let key = system::key_of(&held.stat);
+        (moved.size, moved.mtime_ns, moved.inode) = (key.size, key.mtime_ns, key.inode);
+    }
+
+    /// Lets the new version have what the old one had and no peer decides: its owner, and with
+    /// the same owner its setuid, setgid and sticky bits. Where the system refuses, the new
+    /// version is simply ours.
+    fn inherit(&self, readied: &Readied, held: &Held) {
+        let old = &held.stat;
+        let Ok(Some(new)) = system::stat_at(self.staging(), readied.name.as_bytes()) else {
+            return;
+        };
+        let at = AtFlags::SYMLINK_NOFOLLOW;
+        let (staging, name) = (self.staging(), readied.name.as_str());
+        let mut is_same_owner = (new.st_uid, new.st_gid) == (old.st_uid, old.st_gid);
+        if !is_same_owner {
+            let (uid, gid) = (fs::Uid::from_raw(old.st_uid), fs::Gid::from_raw(old.st_gid));
+            is_same_owner = fs::chownat(staging, name, Some(uid), Some(gid), at).is_ok();
+        }
+        let extra = system::extra_mode_of(old);
+        let both_files = readied.kind == Kind::File && system::kind_of(old) == Some(Kind::File);
+        if is_same_owner && extra != 0 && both_files {
+            let mode = readied.key.mode | extra;
+            let _ = fs::chmodat(staging, name, system::mode(mode), AtFlags::empty());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::super::testing::{Folder, path};
+    use super::*;
+    use crate::world::disk::Abilities;
+    use syncd_core::flow::settle::Step;
+
+    type Lessen = fn(&mut Abilities);
+    type Race = fn(&std::path::Path);
+
+    const WORLDS: [(&str, Lessen); 3] = [
+        ("with exchange", |_| {}),
+        ("without exchange", |a| a.exchange = false),
+        ("with links only", |a| (a.exchange, a.no_replace) = (false, false)),
+    ];
+
+    /// What a user does between two of our calls.
+    const RACES: [(&str, Race); 7] = [
+        ("writes in place", |at| std::fs::write(at, "unseen").unwrap()),
+        ("writes as many bytes", |at| std::fs::write(at, "OLD").unwrap()),
+        ("replaces it", |at| {
+            std::fs::write(at.with_extension("tmp"), "unseen").unwrap();
+            std::fs::rename(at.with_extension("tmp"), at).unwrap();
+        }),
+        ("deletes it", |at| match std::fs::remove_file(at) {
+            Ok(()) => {}
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
+        }),
+        ("makes it a directory", |at| {
+            let _ = std::fs::remove_file(at);
+            std::fs::create_dir(at).unwrap();
+            std::fs::write(at.join("child"), "unseen").unwrap();
+        }),
+        ("makes it a symlink", |at| {
+            let _ = std::fs::remove_file(at);
+            std::os::unix::fs::symlink("unseen", at).unwrap();
+        }),
+        ("moves it away", |at| {
+            let _ = std::fs::rename(at, at.with_extension("moved"));
+        }),
+    ];
+
+    const MOMENTS: [Moment; 8] = [
+        Moment::Checked,
+        Moment::Noted,
+        Moment::Asked,
+        Moment::Swapped,
+        Moment::Aside,
+        Moment::Trashed,
+        Moment::Installed,
+        Moment::Filed,
+    ];
+
+    #[test]
+    fn whatever_a_user_does_in_between_no_bytes_are_lost() {
+        let mut fired_count = 0;
+        for (world, lessen) in WORLDS {
+            for (act, race) in RACES {
+                for moment in MOMENTS {
+                    for trash in [false, true] {
+                        let because = format!("{act} at {moment:?} {world}, trash: {trash}");
+                        let fired = one_race(&because, lessen, race, moment, trash);
+                        fired_count += usize::from(fired);
+                    }
+                }
+            }
+        }
+        assert!(fired_count > 200, "the races took place: {fired_count}");
+    }
+
+    /// Plays one race and tells whether its moment came.
+    fn one_race(because: &str, lessen: Lessen, race: Race, at: Moment, trash: bool) -> bool {
+        let folder = Folder::in_memory(lessen);
+        folder.write("a", "old");
+        let expect = folder.known("a");
+        let user = folder.root().join("a");
+        let fired = Arc::new(AtomicBool::new(false));
+        let fire = Arc::clone(&fired);
+        folder.at(at, move || {
+            race(&user);
+            fire.store(true, Ordering::SeqCst);
+        });
+        let step = match trash {
+            true => Step::Trash { path: path("a"), expect },
+            false => folder.place("a", expect, "new"),
+        };
+        let answer = folder.take(vec![step]);
+        let late = folder.hands.late_writes();
+        assert!(late.iter().all(Result::is_ok), "{because}: {late:?}");
+        let fired = fired.load(Ordering::SeqCst);
+        let (all, visible) = (folder.all_bytes(), folder.visible_bytes());
+        let has = |list: &[String], what: &str| list.iter().any(|found| found == what);
+        // The user's own act may have ended the old bytes only while the path still held them.
+        let was_ours = !matches!(at, Moment::Checked | Moment::Noted | Moment::Asked);
+        let keeps = because.starts_with("moves it away");
+        if !fired || was_ours || keeps {
+            assert!(has(&all, "old"), "{because}, {answer:?}: {all:?}");
+        }
+        if fired && !keeps && !because.starts_with("deletes") {
+            let seen = has(&visible, "unseen") || has(&visible, "OLD");
+            assert!(seen, "{because}, {answer:?}: {visible:?} of {all:?}");
+        }
+        if let Err(SettleError::Displaced { kept, .. }) = &answer {
+            let kept = folder.root().join(kept.to_string());
+            assert!(kept.symlink_metadata().is_ok(), "{because}");
+        }
+        if !fired {
+            assert!(answer.is_ok(), "{because}: {answer:?}");
+        }
+        fired
+    }
+
+    #[test]
+    fn an_update_never_leaves_the_name_empty_where_names_can_be_exchanged() {
+        for moment in [Moment::Checked, Moment::Noted, Moment::Swapped, Moment::Filed] {
+            let folder = Folder::new();
+            folder.write("a", "old");
+            let seen = std::sync::Arc::new(std::sync::Mutex::new(None));
+            let (user, see) = (folder.root().join("a"), seen.clone());
+            folder.at(moment, move || *see.lock().unwrap() = std::fs::read_to_string(&user).ok());
+            folder.take(vec![folder.place("a", folder.known("a"), "new")]).unwrap();
+            let seen = seen.lock().unwrap().clone();
+            assert!(matches!(seen.as_deref(), Some("old" | "new")), "{moment:?}: {seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_parent_that_becomes_a_symlink_in_between_leads_nowhere() {
+        for moment in [Moment::Checked, Moment::Asked, Moment::Swapped] {
+            let folder = Folder::new();
+            let outside = folder.dir.path().join("outside");
+            std::fs::create_dir(&outside).unwrap();
+            std::fs::write(outside.join("a"), "sentinel").unwrap();
+            std::fs::create_dir(folder.root().join("d")).unwrap();
+            folder.write("d/a", "old");
+            let expect = folder.known("d/a");
+            let (d, target) = (folder.root().join("d"), outside.clone());
+            folder.at(moment, move || {
+                std::fs::rename(&d, d.with_extension("moved")).unwrap();
+                std::os::unix::fs::symlink(&target, &d).unwrap();
+            });
+            // Whether it counts as taken or not: the directory that was reached is the one used.
+            let _ = folder.take(vec![folder.place("d/a", expect, "new")]);
+            assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1, "{moment:?}");
+            let sentinel = std::fs::read_to_string(outside.join("a")).unwrap();
+            assert_eq!(sentinel, "sentinel", "{moment:?}");
+            assert!(folder.all_bytes().iter().any(|bytes| bytes == "old"), "{moment:?}");
+        }
+    }
+
+    #[test]
+    fn a_users_inode_is_never_written() {
+        for (world, lessen) in WORLDS {
+            let folder = Folder::limited(lessen);
+            folder.write("a", "old");
+            std::fs::hard_link(folder.root().join("a"), folder.root().join("b")).unwrap();
+            let before = std::fs::metadata(folder.root().join("b")).unwrap();
+            folder.take(vec![folder.place("a", folder.known("a"), "new")]).unwrap();
+            let after = std::fs::metadata(folder.root().join("b")).unwrap();
+            assert_eq!(folder.read("b").as_deref(), Some("old"), "{world}");
+            assert_eq!((before.ino(), before.mode()), (after.ino(), after.mode()), "{world}");
+        }
+    }
+
+    #[test]
+    fn where_nothing_can_be_placed_without_risk_nothing_is() {
+        let folder = Folder::limited(|a| *a = Abilities::default());
+        folder.write("a", "old");
+        for step in
+            [folder.place("a", folder.known("a"), "new"), folder.place("b", Expect::Nothing, "new")]
+        {
+            let answer = folder.take(vec![step]);
+            assert!(matches!(answer, Err(SettleError::Trouble { .. })), "{answer:?}");
+        }
+        assert_eq!(
+            (folder.names(), folder.read("a").as_deref()),
+            (vec!["a".to_owned()], Some("old"))
+        );
+    }
+}

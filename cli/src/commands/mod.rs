@@ -1,0 +1,174 @@
+//! The commands: each asks one thing and shows the answer.
+
+pub(crate) mod config;
+pub(crate) mod conflict;
+pub(crate) mod device;
+pub(crate) mod doctor;
+pub(crate) mod event;
+pub(crate) mod folder;
+pub(crate) mod generate;
+pub(crate) mod held;
+pub(crate) mod identity;
+pub(crate) mod ignore;
+pub(crate) mod status;
+pub(crate) mod trash;
+pub(crate) mod why;
+pub(crate) mod work;
+
+use std::error::Error;
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+
+use syncd_api::{ApiError, Exit};
+use syncd_home::{ConfigError, Home, HomeError};
+
+use crate::args::{Cli, Command};
+use crate::client::{Answered, Client};
+use crate::render;
+
+/// How a command ends.
+pub(crate) type Outcome = Result<(), ApiError>;
+
+/// What every command may use.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The home that was chosen.
+    pub(crate) home: Home,
+    /// The daemon of that home.
+    pub(crate) client: Client,
+    /// Whether facts are wanted as JSON.
+    pub(crate) json: bool,
+    /// Whether stdout may have colours.
+    pub(crate) colours: bool,
+}
+
+impl Session {
+    fn new(dir: Option<&Path>, json: bool) -> Result<Self, ApiError> {
+        let home = Home::resolve(dir).map_err(|error| home_error(&error))?;
+        let start = match dir {
+            Some(dir) => format!("syncd --home {}", quoted(&dir.to_string_lossy())),
+            None => "syncd".to_owned(),
+        };
+        let client = Client::new(home.connect_path(), start)?;
+        Ok(Self { home, client, json, colours: render::colours() })
+    }
+
+    /// Shows an answer: word for word as JSON, or as `people` write it.
+    pub(crate) fn show(
+        &self,
+        answer: &Answered,
+        people: impl FnOnce(&Self) -> Result<String, ApiError>,
+    ) -> Outcome {
+        match self.json {
+            true => render::print(&format!("{}\n", render::safe_json(&answer.0))),
+            false => render::print(&people(self)?),
+        }
+    }
+
+    /// Lays out a table in this terminal's colours, or says that there is nothing.
+    pub(crate) fn table(
+        &self,
+        heads: &[&str],
+        rows: &[Vec<render::Cell>],
+        nothing: &str,
+    ) -> String {
+        match rows.is_empty() {
+            true => format!("{nothing}\n"),
+            false => render::table(heads, rows, self.colours),
+        }
+    }
+}
+
+/// Does what was typed.
+pub(crate) fn run(cli: &Cli) -> Outcome {
+    let session = || Session::new(cli.home.as_deref(), cli.json);
+    match &cli.command {
+        Command::Init(args) => args.run(&session()?),
+        Command::Id(args) => args.run(&session()?),
+        Command::Pair(args) => args.run(&session()?),
+        Command::Pending(args) => args.run(&session()?),
+        Command::Devices(args) => args.run(&session()?),
+        Command::Unpair(args) => args.run(&session()?),
+        Command::Folder(args) => args.run(&session()?),
+        Command::Status(args) => args.run(&session()?),
+        Command::Flush(args) => args.run(&session()?),
+        Command::Scan(args) => args.run(&session()?),
+        Command::Why(args) => args.run(&session()?),
+        Command::Conflicts(args) => args.run(&session()?),
+        Command::Trash(args) => args.run(&session()?),
+        Command::Held(args) => args.run(&session()?),
+        Command::Events(args) => args.run(&session()?),
+        Command::Config(args) => args.run(&session()?),
+        Command::Doctor(args) => args.run(&session()?),
+        // These need not even a home.
+        Command::Ignore(args) => args.run(cli.json),
+        Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
+    }
+}
+
+/// Says what is wrong with a home, and all that led to it.
+pub(crate) fn home_error(error: &HomeError) -> ApiError {
+    match error {
+        HomeError::Config(error) => config_error(error),
+        HomeError::Name { .. } | HomeError::Unnamed => ApiError::usage(chain(error)),
+        HomeError::NoPlace
+        | HomeError::Busy { .. }
+        | HomeError::OpenToOthers { .. }
+        | HomeError::NoIdentity { .. }
+        | HomeError::SecretExposed { .. }
+        | HomeError::SecretDamaged { .. }
+        | HomeError::NoSocket { .. }
+        | HomeError::NoSocketPlace { .. }
+        | HomeError::NoRandomness(_)
+        | HomeError::Disk { .. } => ApiError::could_not(chain(error)),
+    }
+}
+
+/// Says what is wrong with the settings.
+pub(crate) fn config_error(error: &ConfigError) -> ApiError {
+    let exit = match error {
+        ConfigError::UnknownKey { .. } | ConfigError::Value { .. } => Exit::Usage,
+        ConfigError::Damaged { .. } | ConfigError::Changed { .. } | ConfigError::Disk { .. } => {
+            Exit::CouldNot
+        }
+    };
+    ApiError::new(exit, chain(error))
+}
+
+/// Writes an error and its causes in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Writes JSON of our own making.
+pub(crate) fn print_json(value: &serde_json::Value) -> Outcome {
+    render::print(&format!("{}\n", render::safe_json(&value.to_string())))
+}
+
+/// Writes text so that a shell takes it as one word.
+pub(crate) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+/// Tells whether there is a person to ask.
+pub(crate) fn has_person() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks the person and returns the answer, trimmed; empty when there is none.
+pub(crate) fn ask(question: &str) -> String {
+    let mut stderr = std::io::stderr().lock();
+    // Whoever cannot see the question gives no answer.
+    let _ = write!(stderr, "{question} ").and_then(|()| stderr.flush());
+    let mut line = String::new();
+    match std::io::stdin().lock().read_line(&mut line) {
+        Ok(_) => line.trim().to_owned(),
+        Err(_) => String::new(),
+    }
+}

@@ -1,0 +1,269 @@
+//! How answers look: tables and colours for people, the API's own JSON for programs.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+
+use jiff::Timestamp;
+use syncd_api::{ApiError, PathText};
+
+/// What a colour says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// As it should be.
+    Good,
+    /// Wants attention.
+    Warn,
+    /// Is wrong.
+    Bad,
+    /// Of less interest.
+    Dim,
+    /// Nothing.
+    Plain,
+}
+
+/// One cell of a table.
+#[derive(Debug, Clone)]
+pub(crate) struct Cell {
+    text: String,
+    tone: Tone,
+}
+
+impl Cell {
+    /// A cell in the colour of `tone`.
+    pub(crate) fn toned(tone: Tone, text: impl AsRef<str>) -> Self {
+        Self { text: escaped(text.as_ref()), tone }
+    }
+}
+
+impl<T: AsRef<str>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::toned(Tone::Plain, text)
+    }
+}
+
+/// Tells whether stdout may have colours.
+pub(crate) fn colours() -> bool {
+    let asked_not = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    std::io::stdout().is_terminal() && !asked_not && !dumb
+}
+
+/// Puts `text` into the colour of `tone`, if colours are wanted.
+pub(crate) fn painted(tone: Tone, text: &str, colours: bool) -> String {
+    let code = match tone {
+        Tone::Good => "32",
+        Tone::Warn => "33",
+        Tone::Bad => "31",
+        Tone::Dim => "2",
+        Tone::Plain => return text.to_owned(),
+    };
+    if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// Lays out rows under their heads, columns aligned. No rows, no heads.
+pub(crate) fn table(heads: &[&str], rows: &[Vec<Cell>], colours: bool) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let width = |text: &str| text.chars().count();
+    let mut widths: Vec<usize> = heads.iter().map(|head| width(head)).collect();
+    for row in rows {
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = (*widest).max(width(&cell.text));
+        }
+    }
+    let heads: Vec<Cell> = heads.iter().map(|head| Cell::toned(Tone::Dim, head)).collect();
+    let mut text = String::new();
+    for row in std::iter::once(&heads).chain(rows) {
+        let mut line = String::new();
+        let mut gap = 0;
+        for (cell, widest) in row.iter().zip(&widths) {
+            // Spaces are written only before something, so that no line ends in spaces.
+            if !cell.text.is_empty() {
+                line.extend(std::iter::repeat_n(' ', gap));
+                line += &painted(cell.tone, &cell.text, colours);
+                gap = 0;
+            }
+            gap += widest - width(&cell.text) + 2;
+        }
+        text += &line;
+        text.push('\n');
+    }
+    text
+}
+
+/// Makes text harmless for a terminal: control characters, line ends and those that reorder a
+/// line are written as escapes.
+pub(crate) fn escaped(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut safe, c| {
+        if is_harmful(c) {
+            safe.extend(c.escape_unicode());
+        } else {
+            safe.push(c);
+        }
+        safe
+    })
+}
+
+/// Writes a path for people.
+pub(crate) fn shown(path: &PathText) -> String {
+    escaped(&path.path)
+}
+
+/// Makes JSON harmless for a terminal without changing what it says: harmful characters can
+/// stand only inside its strings, where JSON has escapes of its own.
+pub(crate) fn safe_json(json: &str) -> String {
+    json.trim_end().chars().fold(String::with_capacity(json.len()), |mut safe, c| {
+        if is_harmful(c) {
+            // Writing to a string cannot fail.
+            let _ = write!(safe, "\\u{:04x}", u32::from(c));
+        } else {
+            safe.push(c);
+        }
+        safe
+    })
+}
+
+/// Control characters, and those that reorder a line of text (Unicode UAX #9).
+fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || c == '\u{61c}'
+}
+
+/// Writes what went wrong: the sentence, then what it speaks of.
+pub(crate) fn refusal(error: &ApiError) -> String {
+    let mut text = format!("syncctl: {}\n", escaped(&error.error));
+    for item in &error.items {
+        text += &format!("  {}\n", escaped(item));
+    }
+    text
+}
+
+/// Writes `text` to stdout. Whoever reads it may have had enough: then there is nothing left to
+/// do, and nothing went wrong.
+pub(crate) fn print(text: &str) -> Result<(), ApiError> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => Err(ApiError::could_not(format!("cannot write the answer: {error}"))),
+    }
+}
+
+/// Writes a count of bytes with three digits or so.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    // In tenths of a unit, so that no floating point rounds 999.95 up to 1000.0.
+    let (mut tenths, mut unit) = (count / 100, 0);
+    while tenths >= 10_000 && unit + 1 < UNITS.len() {
+        tenths /= 1000;
+        unit += 1;
+    }
+    let (whole, tenth) = (tenths / 10, tenths % 10);
+    if whole < 100 {
+        format!("{whole}.{tenth} {}", UNITS[unit])
+    } else {
+        format!("{whole} {}", UNITS[unit])
+    }
+}
+
+/// Writes how long ago something was.
+pub(crate) fn ago(time: Timestamp, now: Timestamp) -> String {
+    let seconds = now.as_second().saturating_sub(time.as_second());
+    match seconds {
+        ..0 => "in the future".into(),
+        0..5 => "just now".into(),
+        5..120 => format!("{seconds} s ago"),
+        120..7_200 => format!("{} min ago", seconds / 60),
+        7_200..172_800 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+/// Writes a time in this machine's time zone.
+pub(crate) fn local(time: Timestamp) -> String {
+    let zoned = time.to_zoned(jiff::tz::TimeZone::system());
+    zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// Writes a duration of milliseconds.
+pub(crate) fn took(ms: u64) -> String {
+    if ms < 1000 { format!("{ms} ms") } else { format!("{}.{} s", ms / 1000, ms % 1000 / 100) }
+}
+
+/// Writes `1 file`, `2 files`.
+pub(crate) fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_harmful_reaches_a_terminal() {
+        for (text, safe) in [
+            ("plain \u{fc}", "plain \u{fc}"),
+            ("a\x1b[31m", "a\\u{1b}[31m"),
+            ("a\nb", "a\\u{a}b"),
+            ("\u{202e}gpj", "\\u{202e}gpj"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+        ] {
+            assert_eq!(escaped(text), safe);
+            assert!(!safe_json(text).chars().any(is_harmful));
+        }
+        let json = serde_json::to_string("a\u{7f}\u{9b}\u{202e}\n").unwrap();
+        let safe = safe_json(&json);
+        assert!(safe.is_ascii(), "{safe}");
+        assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), "a\u{7f}\u{9b}\u{202e}\n");
+    }
+
+    #[test]
+    fn columns_align_and_lines_do_not_end_in_spaces() {
+        let rows = [
+            vec![Cell::from("work"), Cell::toned(Tone::Good, "idle"), Cell::from("")],
+            vec![Cell::from("\u{fc}ber\n"), Cell::from(""), Cell::from("x")],
+        ];
+        let plain = table(&["FOLDER", "STATE", "NOTE"], &rows, false);
+        assert_eq!(plain, "FOLDER     STATE  NOTE\nwork       idle\n\u{fc}ber\\u{a}         x\n");
+        let coloured = table(&["FOLDER", "STATE", "NOTE"], &rows, true);
+        assert!(coloured.contains("\x1b[32midle\x1b[0m"), "{coloured:?}");
+        assert_eq!(table(&["FOLDER"], &[], true), "", "no rows, no heads");
+    }
+
+    #[test]
+    fn numbers_are_for_people() {
+        for (count, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (99_999, "99.9 kB"),
+            (100_000, "100 kB"),
+            (999_999, "999 kB"),
+            (1_000_000, "1.0 MB"),
+            (u64::MAX, "18.4 EB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
+        for (time, text) in [
+            ("2026-01-02T00:00:01Z", "in the future"),
+            ("2026-01-02T00:00:00Z", "just now"),
+            ("2026-01-01T23:58:01Z", "119 s ago"),
+            ("2026-01-01T23:00:00Z", "60 min ago"),
+            ("2026-01-01T00:00:00Z", "24 h ago"),
+            ("2025-12-03T00:00:00Z", "30 days ago"),
+        ] {
+            assert_eq!(ago(time.parse().unwrap(), now), text);
+        }
+        assert_eq!([took(0), took(999), took(1234)], ["0 ms", "999 ms", "1.2 s"]);
+        assert_eq!(
+            [counted(1, "file", "files"), counted(0, "file", "files")],
+            ["1 file", "0 files"]
+        );
+    }
+}

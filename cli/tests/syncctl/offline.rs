@@ -1,0 +1,122 @@
+//! What works on the home alone.
+
+use serde_json::{Value, json};
+use syncd_core::model::DeviceId;
+
+use super::{Fixture, command};
+
+#[test]
+fn some_things_need_no_daemon() {
+    let fixture = Fixture::without_daemon();
+    let said = fixture.run(&["id"]);
+    let id = DeviceId::parse(&said.out).unwrap();
+    assert_eq!(said.out, format!("{id}\n"), "the bare id");
+    let told = fixture.json(&["id"]);
+    let expected = json!({"device_id": id.to_string(), "peer_id": id.peer_id(), "name": "laptop"});
+    assert_eq!(told, expected);
+
+    let again = fixture.run(&["init", "--name", "other"]);
+    assert_eq!((again.exit, again.out), (0, said.out), "the same id as before");
+    assert_eq!(fixture.run(&["config", "get", "name"]).out, "other\n");
+
+    let picture = fixture.run(&["id", "--qr"]).out;
+    assert!(picture.contains('\u{2588}') && picture.ends_with(&format!("{id}\n")), "{picture}");
+
+    assert_eq!(fixture.run(&["config", "set", "listen", "/ip4/127.0.0.1/tcp/1"]).exit, 0);
+    assert_eq!(fixture.run(&["config", "get", "listen"]).out, "/ip4/127.0.0.1/tcp/1\n");
+    assert_eq!(fixture.run(&["config", "set", "listen", "[]"]).exit, 0);
+    assert_eq!(fixture.run(&["config", "get", "listen"]).out, "", "no values, no lines");
+    assert_eq!(fixture.run(&["config", "unset", "listen"]).exit, 0);
+    assert!(fixture.run(&["config", "get", "listen"]).out.contains("24110"));
+
+    let fresh = command(&fixture.path("fresh")).arg("id").output().unwrap();
+    assert_eq!(fresh.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&fresh.stderr).contains("syncctl init"));
+
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(fixture.run(&["completions", shell]).out.contains("starter-ignores"), "{shell}");
+    }
+    assert_eq!(fixture.run(&["man", "man1"]).exit, 0);
+    for page in ["syncctl.1", "syncctl-status.1", "syncctl-folder-accept.1"] {
+        assert!(fixture.path("man1").join(page).is_file(), "{page}");
+    }
+    assert!(fixture.run(&["--version"]).out.starts_with("syncctl 0."));
+    assert!(fixture.run(&["--help"]).out.contains("laptop$ syncctl folder add"));
+}
+
+#[test]
+fn ignore_check_tells_line_and_file() {
+    let fixture = Fixture::without_daemon();
+    let work = fixture.path("work");
+    std::fs::create_dir_all(work.join("sub/dir")).unwrap();
+    std::fs::write(work.join(".stignore"), "!/keep.log\n*.log\n#include more\n#gitignore\n")
+        .unwrap();
+    std::fs::write(work.join("more"), "// said once more\n/target\n").unwrap();
+    std::fs::write(work.join("sub/.gitignore"), "dir/\n").unwrap();
+    let rules = work.join(".stignore");
+    let rules = rules.to_str().unwrap();
+    for (path, verdict, file, line, because) in [
+        ("a.log", "ignored", json!(".stignore"), json!(2), "a pattern"),
+        ("keep.log", "synced", json!(".stignore"), json!(1), "an exception"),
+        ("src/main.rs", "synced", json!(null), json!(null), "no line speaks of it"),
+        ("target/debug", "ignored", json!("more"), json!(2), "an included file"),
+        ("sub/dir", "ignored", json!("sub/.gitignore"), json!(1), "git's rules, on a directory"),
+        ("./a.log", "ignored", json!(".stignore"), json!(2), "a dot says nothing"),
+        ("none/", "synced", json!(null), json!(null), "a directory that is not there"),
+    ] {
+        let args = ["ignore", "check", "--rules", rules, path];
+        let told = fixture.json(&args);
+        let expected = json!({"path": path, "verdict": verdict, "file": file, "line": line});
+        assert_eq!(told, expected, "{because}");
+        let said = fixture.run(&args);
+        assert!(said.out.starts_with(&format!("{path}: {verdict}")), "{because}: {}", said.out);
+    }
+    let many = ["ignore", "check", "--rules", rules, "--json", "a.log", "b"];
+    assert_eq!(fixture.run(&many).out.lines().count(), 2, "one object a line");
+    let whole = work.join("a.log");
+    let inside = ["ignore", "check", "--rules", rules, whole.to_str().unwrap()];
+    assert!(fixture.run(&inside).out.contains("ignored by line 2"), "a whole path inside");
+    let outside = fixture.run(&["ignore", "check", "--rules", rules, "../a"]);
+    assert_eq!(outside.exit, 2, "{}", outside.err);
+
+    // From elsewhere the includes are looked up in the root.
+    std::fs::write(fixture.path("rules"), "#include more\n").unwrap();
+    let args = ["ignore", "check", "--rules", "rules", "--root", "work", "target"];
+    assert_eq!(fixture.json(&args)["file"], "more");
+    let args = ["ignore", "check", "--rules", "rules", "target"];
+    let said = fixture.run(&args);
+    assert_eq!(said.exit, 2, "{}", said.err);
+    assert!(said.err.contains("rules line 1: the included file 'more' is missing"), "{}", said.err);
+}
+
+#[test]
+fn the_doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let fixture = Fixture::without_daemon();
+    // Ports of our own, so that no other program's are in the way.
+    assert_eq!(fixture.run(&["config", "set", "listen", "[]"]).exit, 0);
+    let verdict = |findings: &Value, check: &str| {
+        let found = findings.as_array().unwrap().iter().find(|f| f["check"] == check);
+        found.unwrap_or_else(|| panic!("no {check} in {findings:#}"))["verdict"].clone()
+    };
+    let findings = fixture.json(&["doctor"]);
+    for (check, expected) in
+        [("home", "good"), ("key", "good"), ("settings", "good"), ("daemon", "warning")]
+    {
+        assert_eq!(verdict(&findings, check), expected, "{check}: {findings:#}");
+    }
+
+    let key = fixture.home().join("identity.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let said = fixture.run(&["doctor"]);
+    assert_eq!(said.exit, 1, "{}", said.out);
+    assert!(said.out.contains("syncctl doctor --fix"), "{}", said.out);
+    assert!(said.err.contains("key must be mended"), "{}", said.err);
+    let said = fixture.run(&["doctor", "--fix"]);
+    assert_eq!(said.exit, 0, "{}{}", said.out, said.err);
+
+    std::fs::write(fixture.home().join("config.toml"), "lisen = []\n").unwrap();
+    let said = fixture.run(&["doctor"]);
+    assert_eq!(said.exit, 1, "{}", said.out);
+    assert!(said.out.contains("did you mean 'listen'"), "{}", said.out);
+}

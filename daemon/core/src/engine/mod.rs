@@ -10,13 +10,17 @@
 //! - An observation older than our own last work on its path is discarded and looked at again.
 //! - Equal events in equal order give equal actions.
 
+mod copies;
+mod deciding;
 mod draft;
 mod fingerprint;
 mod incoming;
 mod observing;
+mod parents;
 mod settling;
 mod telling;
 mod types;
+mod working;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -66,10 +70,13 @@ pub struct Engine {
     pending: BTreeMap<RelPath, Pending>,
     /// Paths to reconsider when the key's job or look is over.
     waiting: BTreeMap<RelPath, BTreeSet<RelPath>>,
-    removals: BTreeSet<RelPath>,
+    /// Removals of directories, with the peer and the frame that told them.
+    removals: BTreeMap<RelPath, (DeviceId, u64)>,
+    /// Paths that wait for a look.
+    lookers: BTreeSet<RelPath>,
     /// Paths that wait for rule files, a pause or a halt to be over.
     gated: BTreeSet<RelPath>,
-    /// Whether what waits at the gate or for removals may go on now.
+    /// Whether what waits at the gate may go on now.
     gate_moved: bool,
     reading_rules: bool,
     fetching: BTreeMap<Ticket, RelPath>,
@@ -78,6 +85,8 @@ pub struct Engine {
     /// When our own work last touched a path, by `clock`.
     worked: BTreeMap<RelPath, u64>,
     looks: BTreeMap<LookId, observing::LookState>,
+    /// When the last look ended, by `clock`.
+    looked: u64,
     ready: VecDeque<Job>,
     batches: usize,
     retries: BTreeMap<Tick, BTreeSet<RelPath>>,
@@ -131,6 +140,8 @@ struct Peer {
     dropable: Seq,
     /// All that the peer has told us it covers, or we have told it.
     covers: Version,
+    /// The first frame that held back removals when they were last considered.
+    blocked: u64,
 }
 
 /// Most jobs handed out in one batch, see [`crate::model::limits::BATCH_FILES_MAX`].
@@ -157,7 +168,8 @@ impl Engine {
             peers: BTreeMap::new(),
             pending: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            removals: BTreeSet::new(),
+            removals: BTreeMap::new(),
+            lookers: BTreeSet::new(),
             gated: BTreeSet::new(),
             gate_moved: false,
             reading_rules: false,
@@ -166,6 +178,7 @@ impl Engine {
             busy: BTreeMap::new(),
             worked: BTreeMap::new(),
             looks: BTreeMap::new(),
+            looked: 0,
             ready: VecDeque::new(),
             batches: 0,
             retries: BTreeMap::new(),
@@ -200,7 +213,7 @@ impl Engine {
             Event::Seen { look, seen } => self.seen(look, seen, &mut draft)?,
             Event::LookDone { look, attested } => self.look_done(look, attested, &mut draft)?,
             Event::PeerUp { peer, hello } => self.peer_up(peer, &hello, &mut draft)?,
-            Event::PeerDown { peer } => self.peer_down(peer),
+            Event::PeerDown { peer } => self.peer_down(peer, &mut draft)?,
             Event::Offered { peer, offer } => self.offered(peer, offer, &mut draft)?,
             Event::Acked { peer, frames, sent } => self.acked(peer, &frames, sent),
             Event::Fetched { ticket, outcome } => {
@@ -220,7 +233,7 @@ impl Engine {
             Event::SharedWith { devices } => self.shared = devices,
             Event::CountersReserved { counters } => self.counters = counters,
             Event::Approved => self.approve(&mut draft)?,
-            Event::Rejected => self.reject(),
+            Event::Rejected => self.reject(&mut draft)?,
             Event::Paused { paused } => {
                 self.paused = paused;
                 self.gate_moved = true;
@@ -269,10 +282,10 @@ impl Engine {
     fn finish(&mut self, mut draft: Draft<'_, impl Index>) -> Result<(), IndexError> {
         loop {
             self.advance_frames(&mut draft);
+            self.consider_removals(&mut draft)?;
             if !std::mem::take(&mut self.gate_moved) {
                 break;
             }
-            self.consider_removals(&mut draft)?;
             self.consider_gated(&mut draft)?;
         }
         self.sweep(&mut draft)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::draft::Draft;
-use super::incoming::{From, News};
+use super::incoming::{News, Stage};
 use super::settling::{Put, Stamp};
 use super::{Action, Cause, Engine, LookId, Notice};
 use crate::flow::detect::{Found, Look, Seen};
@@ -45,11 +45,17 @@ impl Engine {
         let Some(state) = self.looks.get_mut(&look) else { return Ok(()) };
         let begun = state.begun;
         state.gone.extend(seen.gone);
+        // Another look may have seen, later than this one, that it is gone again, and had nothing
+        // to say of what the index did not know yet. Looking twice costs a `stat`.
+        let overlaps = self.looks.len() > 1 || self.looked > begun;
         for found in seen.found {
-            if self.is_stale(&found.path, begun) {
-                self.mark_stale(look, found.path);
-            } else {
+            let stale = self.is_stale(&found.path, begun);
+            if !stale {
                 self.found(&found, draft)?;
+                self.touch(&found.path);
+            }
+            if stale || overlaps {
+                self.mark_stale(look, found.path);
             }
         }
         Ok(())
@@ -74,9 +80,12 @@ impl Engine {
             } else {
                 for path in gone {
                     self.gone(&path, draft)?;
+                    self.touch(&path);
                 }
             }
         }
+        self.clock += 1;
+        self.looked = self.clock;
         if !state.stale.is_empty() {
             self.order_look(state.stale.into_iter().map(Look::Path).collect());
         }
@@ -127,9 +136,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes the held deletes as not meant.
-    pub(super) fn reject(&mut self) {
-        self.held.clear();
+    /// Takes the held deletes as not meant: what is gone is fetched again, as if it had never
+    /// been placed here.
+    pub(super) fn reject(&mut self, draft: &mut Draft<'_, impl Index>) -> Result<(), IndexError> {
+        for path in std::mem::take(&mut self.held) {
+            let Some(entry) = draft.get(&path)?.filter(|e| e.record.is_live()) else { continue };
+            let standing = Standing::Ignored;
+            draft.put_local(&path, Local { seen: None, standing, ..entry.local });
+            self.queue(&path, News::ours(entry.record));
+            self.consider(&path, draft)?;
+        }
+        Ok(())
     }
 
     fn found(
@@ -142,7 +159,9 @@ impl Engine {
         if path.is_reserved() || !self.rules.synced(path, is_dir) {
             return Ok(());
         }
-        self.held.retain(|held| held != path);
+        if !self.held.is_empty() {
+            self.held.retain(|held| held != path);
+        }
         let entry = draft.get(path)?;
         let dot = self.coming_dot();
         let local = Local { seen: Some(found.stat), ..Local::default() };
@@ -165,12 +184,13 @@ impl Engine {
                 let known = entry.map(|e| e.record);
                 self.put_own(path, *record, local, draft);
                 if let Some(record) = known {
-                    self.queue(path, News { from: From::Index, record });
+                    self.queue(path, News::ours(record));
                 }
             }
         }
         self.unwait(path);
-        self.consider(path, draft)
+        self.consider(path, draft)?;
+        self.wake_waiting(path, draft)
     }
 
     fn restat(
@@ -219,7 +239,8 @@ impl Engine {
             self.put_own(path, record, Local::default(), draft);
         }
         self.unwait(path);
-        self.consider(path, draft)
+        self.consider(path, draft)?;
+        self.wake_waiting(path, draft)
     }
 
     /// Sees to it that the directories above a thing that a user wrote are known: tombstoned
@@ -278,7 +299,7 @@ impl Engine {
             let is_dir = entry.record.kind == Kind::Directory;
             let kept_off = entry.record.is_live() && entry.local.standing == Standing::Ignored;
             if kept_off && self.rules.synced(&path, is_dir) {
-                self.queue(&path, News { from: From::Index, record: entry.record });
+                self.queue(&path, News::ours(entry.record));
                 self.consider(&path, draft)?;
             }
             if is_dir {
@@ -290,14 +311,11 @@ impl Engine {
 
     /// Reconsiders what waited for a look that is over.
     fn wake_lookers(&mut self, draft: &mut Draft<'_, impl Index>) -> Result<(), IndexError> {
-        let lookers: Vec<RelPath> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| pending.waits_for_look())
-            .map(|(path, _)| path.clone())
-            .collect();
-        if !self.looks.keys().any(|look| matches!(look, LookId::Ordered(_))) {
-            for path in lookers {
+        if self.looks.keys().any(|look| matches!(look, LookId::Ordered(_))) {
+            return Ok(());
+        }
+        for path in std::mem::take(&mut self.lookers) {
+            if self.pending.get(&path).is_some_and(|p| p.stage == Stage::Looking) {
                 self.unwait(&path);
                 self.consider(&path, draft)?;
             }

@@ -1,7 +1,8 @@
 //! What jobs came to.
 
 use super::draft::Draft;
-use super::incoming::{From, RETRY_MS};
+use super::incoming::From;
+use super::working::RETRY_MS;
 use super::{Action, Engine, Intended, Notice, Problem};
 use crate::flow::detect::Look;
 use crate::flow::index::{Index, IndexError};
@@ -213,7 +214,12 @@ impl Engine {
                 self.actions.push_back(Action::Halt);
                 return Ok(());
             }
-            SettleError::NotStaged { .. } => self.unstage(&path),
+            SettleError::NotStaged { .. } => {
+                // Another path that wanted the same bytes used them up; they lie here by now.
+                self.unstage(&path);
+                self.unwait(&path);
+                return Ok(());
+            }
             SettleError::Busy { .. } | SettleError::NoRoom { .. } | SettleError::Trouble { .. } => {}
         }
         self.problems.insert(path.clone(), Problem::Settle(error));

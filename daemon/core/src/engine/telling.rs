@@ -8,7 +8,7 @@ use super::{Action, Engine, FolderHello, Peer, PeerState, Problem};
 use crate::flow::index::{Cursor, Index, IndexError};
 use crate::flow::offer::{Change, INTERACTIVE_RECORDS_MAX, Lane, Outgoing, lane_of};
 use crate::flow::pull::Incoming;
-use crate::model::{DeviceId, Dot, RelPath, Seq, Version};
+use crate::model::{DeviceId, Dot, Local, RelPath, Seq, Version};
 
 /// Tombstones looked at for dropping after one event.
 const SWEEP_MAX: usize = 1000;
@@ -20,12 +20,15 @@ impl Engine {
         hello: &FolderHello,
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
-        self.peer_down(peer);
+        self.peer_down(peer, draft)?;
         let mut outgoing = Outgoing::begin(hello.cursor, self.store, self.committed);
-        let known = draft.marks().cursors.get(&peer).is_some_and(|c| c.store == hello.store);
-        if !known {
+        let before = draft.marks().cursors.get(&peer).map(|cursor| cursor.store);
+        if before != Some(hello.store) {
             let cursor = Cursor { store: hello.store, seq: 0 };
             draft.marks_mut().cursors.insert(peer, cursor);
+        }
+        if before.is_some_and(|store| store != hello.store) {
+            forget_source(peer, draft)?;
         }
         let acked = outgoing.acked();
         if outgoing.told() == 0 {
@@ -47,16 +50,23 @@ impl Engine {
             acks: VecDeque::new(),
             dropable: acked,
             covers: Version::NEW,
+            blocked: 0,
         };
         self.peers.insert(peer, state);
         self.gate_moved = true;
         Ok(())
     }
 
-    pub(super) fn peer_down(&mut self, peer: DeviceId) {
+    pub(super) fn peer_down(
+        &mut self,
+        peer: DeviceId,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
         if self.peers.remove(&peer).is_some() {
             self.forget_news(peer);
+            self.consider_stranded(draft)?;
         }
+        Ok(())
     }
 
     pub(super) fn acked(&mut self, peer: DeviceId, frames: &[(u64, u64)], sent: u64) {
@@ -88,7 +98,7 @@ impl Engine {
         for (peer, state) in &mut self.peers {
             let before = state.incoming.settled();
             let progress = state.incoming.advance(seq);
-            self.gate_moved |= state.incoming.settled() > before;
+            self.gate_moved |= state.incoming.passed_rules(before);
             if let Some(seq) = progress.seq {
                 draft.marks_mut().cursors.insert(*peer, Cursor { store: state.store, seq });
             }
@@ -287,6 +297,21 @@ impl Engine {
             && self.flights.is_empty()
             && self.looks.is_empty()
             && self.durable >= self.committed
+    }
+}
+
+/// Forgets what `peer` told us, since it has lost it: a new store must hear all of it again.
+fn forget_source(peer: DeviceId, draft: &mut Draft<'_, impl Index>) -> Result<(), IndexError> {
+    let mut after = 0;
+    loop {
+        let changes = draft.index().changes(after, SWEEP_MAX)?;
+        let Some((last, _)) = changes.last() else { return Ok(()) };
+        after = *last;
+        for (_, path) in changes {
+            if let Some(entry) = draft.get(&path)?.filter(|e| e.local.source == Some(peer)) {
+                draft.put_local(&path, Local { source: None, ..entry.local });
+            }
+        }
     }
 }
 

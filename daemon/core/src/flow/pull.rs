@@ -19,6 +19,10 @@ pub struct Incoming {
     frames: BTreeMap<u64, Frame>,
     /// Every frame up to here is settled and forgotten.
     settled: u64,
+    /// Frames whose last record was settled since they were last counted.
+    finished: Vec<u64>,
+    /// The last frame that another must wait for (it holds rule files).
+    rules: u64,
     /// Settled frames that wait for our store to be durable: number and the sequence needed.
     unsaid: Vec<(u64, Seq)>,
 }
@@ -30,8 +34,6 @@ struct Frame {
     /// Of these, removals of directories that wait for everything else.
     removals: usize,
     upto: Option<Upto>,
-    /// Whether its acknowledgement is on its way.
-    said: bool,
 }
 
 /// What settling moved.
@@ -44,6 +46,11 @@ pub struct Progress {
 }
 
 impl Incoming {
+    /// Notes that frames wait for frame `number`; 0 for none.
+    pub fn rules_in(&mut self, number: u64) {
+        self.rules = self.rules.max(number);
+    }
+
     /// Takes note of a frame. Returns `false` for one that came before (or too many open ones):
     /// the peer breaks the protocol.
     pub fn open(&mut self, number: u64, records: usize, upto: Option<Upto>) -> bool {
@@ -51,7 +58,10 @@ impl Incoming {
             && !self.frames.contains_key(&number)
             && self.frames.len() < FRAMES_OPEN_MAX;
         if fresh {
-            self.frames.insert(number, Frame { left: records, removals: 0, upto, said: false });
+            self.frames.insert(number, Frame { left: records, removals: 0, upto });
+            if records == 0 {
+                self.finished.push(number);
+            }
         }
         fresh
     }
@@ -71,17 +81,40 @@ impl Incoming {
         }
     }
 
-    /// Tells whether all that is left of frames up to `number` are removals of directories.
+    /// Notes that a record of frame `number` is no such removal any more.
+    pub fn removal_waits_no_more(&mut self, number: u64) {
+        if let Some(frame) = self.frames.get_mut(&number) {
+            frame.removals = frame.removals.saturating_sub(1);
+        }
+    }
+
+    /// Returns the first frame, come or not, that holds back removals told after it or with it:
+    /// more than removals is left of it.
     #[must_use]
-    pub fn only_removals_left(&self, number: u64) -> bool {
-        (self.settled + 1..=number)
-            .all(|n| self.frames.get(&n).is_some_and(|f| f.left == f.removals))
+    pub fn blocked(&self) -> u64 {
+        let mut next = self.settled + 1;
+        for (number, frame) in &self.frames {
+            if *number > next || frame.left > frame.removals {
+                break;
+            }
+            next = number + 1;
+        }
+        next
+    }
+
+    /// Tells whether a frame that others wait for became settled since `before` were.
+    #[must_use]
+    pub fn passed_rules(&self, before: u64) -> bool {
+        before < self.rules && self.rules <= self.settled
     }
 
     /// Notes that one record of frame `number` is settled, with our log at `seq`.
     pub fn settle_one(&mut self, number: u64, was_removal: bool) {
-        if let Some(frame) = self.frames.get_mut(&number) {
-            frame.left = frame.left.saturating_sub(1);
+        if let Some(frame) = self.frames.get_mut(&number).filter(|f| f.left > 0) {
+            frame.left -= 1;
+            if frame.left == 0 {
+                self.finished.push(number);
+            }
             if was_removal {
                 frame.removals = frame.removals.saturating_sub(1);
             }
@@ -92,10 +125,7 @@ impl Incoming {
     /// became settled are acknowledged once our store is durable up to `seq`.
     pub fn advance(&mut self, seq: Seq) -> Progress {
         let mut progress = Progress::default();
-        for (number, frame) in self.frames.iter_mut().filter(|(_, f)| f.left == 0 && !f.said) {
-            frame.said = true;
-            self.unsaid.push((*number, seq));
-        }
+        self.unsaid.extend(self.finished.drain(..).map(|number| (number, seq)));
         while let Some(front) = self.frames.first_entry() {
             if *front.key() != self.settled + 1 || front.get().left > 0 {
                 break;
@@ -155,7 +185,7 @@ impl Incoming {
         into.value((self.frames.len(), self.unsaid.len()));
         for (number, frame) in &self.frames {
             into.frame(from.0, to.0, *number);
-            into.value((frame.left, frame.removals, frame.said, frame.upto.is_some()));
+            into.value((frame.left, frame.removals, frame.upto.is_some()));
             if let Some(upto) = &frame.upto {
                 upto.fingerprint(from, into);
             }

@@ -11,8 +11,20 @@ use crate::flow::index::Cursor;
 use crate::flow::offer::Offer;
 use crate::model::{ContentId, Counter, FolderId, Incarnation, Kind, RelPath, StoreId};
 
-/// The version of the protocol spoken here. A peer with another one is refused with a sentence.
+/// The newest version of the protocol that is spoken here.
 pub const PROTOCOL_VERSION: u16 = 1;
+
+/// The oldest version that is still spoken here. A peer whose newest is older is refused with a
+/// sentence.
+pub const PROTOCOL_VERSION_MIN: u16 = 1;
+
+/// Returns the version in which two devices speak: the lower of their newest ones, or `None` when
+/// this device has forgotten that one. Both sides reckon alike, each from the other's [`Hello`].
+#[must_use]
+pub fn agreed(theirs: u16) -> Option<u16> {
+    let spoken = theirs.min(PROTOCOL_VERSION);
+    (PROTOCOL_VERSION_MIN <= spoken).then_some(spoken)
+}
 
 /// One frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +65,7 @@ pub enum Frame {
 /// Who speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// [`PROTOCOL_VERSION`].
+    /// The newest version that the sender speaks, see [`agreed`].
     pub version: u16,
     /// The device's own name.
     pub name: String,

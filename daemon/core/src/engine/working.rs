@@ -1,0 +1,132 @@
+//! Work under way for a path: fetches, jobs, looks, and trying again.
+
+use super::draft::Draft;
+use super::incoming::{From, News, Next, Stage};
+use super::settling::{Flight, Put};
+use super::{Action, Engine, Problem, PullError};
+use crate::flow::detect::Look;
+use crate::flow::index::{Index, IndexError};
+use crate::flow::settle::{Job, Step, Ticket};
+use crate::model::{RelPath, Tick};
+
+impl Engine {
+    /// Hands out the job, after the fetch of what it needs; without steps the index alone
+    /// changes.
+    pub(super) fn set_to_work(
+        &mut self,
+        path: &RelPath,
+        news: &News,
+        steps: Vec<Step>,
+        puts: Vec<(RelPath, Put)>,
+        conflict: Option<RelPath>,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<Next, IndexError> {
+        if steps.is_empty() {
+            for (path, put) in puts {
+                self.put_stamped(path, put, None, draft);
+            }
+            return Ok(Next::Done);
+        }
+        let wanted = &news.record;
+        let needs = steps.iter().any(|s| matches!(s, Step::Place { .. }));
+        let staged = self.pending.get(path).and_then(|p| p.staged);
+        if needs && staged != Some(wanted.content) {
+            return Ok(self.fetch(path, news));
+        }
+        let ticket = self.next_ticket();
+        for (path, _) in &puts {
+            self.busy.insert(path.clone(), ticket);
+            self.touch(path);
+        }
+        let becomes =
+            puts.iter().map(|(path, put)| (path.clone(), put.record.clone())).collect();
+        let flight = Flight { path: path.clone(), from: news.from, puts, conflict, orphan: false };
+        self.flights.insert(ticket, flight);
+        self.ready.push_back(Job { ticket, steps, becomes });
+        Ok(Next::Working)
+    }
+
+    fn fetch(&mut self, path: &RelPath, news: &News) -> Next {
+        let peer = match news.from {
+            From::Peer { peer, .. } => peer,
+            From::Index => match self.peers.keys().next() {
+                Some(peer) => *peer,
+                None => return Next::Wait(Stage::Gate),
+            },
+        };
+        let ticket = self.next_ticket();
+        self.fetching.insert(ticket, path.clone());
+        let record = &news.record;
+        self.actions.push_back(Action::Fetch {
+            ticket,
+            peer,
+            path: path.clone(),
+            kind: record.kind,
+            content: record.content,
+            size: record.size,
+        });
+        Next::Wait(Stage::Fetching(ticket))
+    }
+
+    pub(super) fn fetched(
+        &mut self,
+        now: Tick,
+        ticket: Ticket,
+        outcome: Result<(), PullError>,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        let Some(path) = self.fetching.remove(&ticket) else { return Ok(()) };
+        let Some(pending) = self.pending.get_mut(&path) else { return Ok(()) };
+        if pending.stage != Stage::Fetching(ticket) {
+            return Ok(());
+        }
+        match outcome {
+            Ok(()) => {
+                pending.staged = pending.news.front().map(|news| news.record.content);
+                pending.stage = Stage::Fresh;
+                self.consider(&path, draft)
+            }
+            Err(error) => {
+                pending.failed += 1;
+                let all_failed = pending.failed >= pending.news.len();
+                self.problems.insert(path.clone(), Problem::Pull(error));
+                if all_failed {
+                    pending.failed = 0;
+                    self.retry(&path, now, RETRY_MS);
+                    return Ok(());
+                }
+                // Another peer has news of the path, and perhaps the bytes.
+                pending.news.rotate_left(1);
+                pending.stage = Stage::Fresh;
+                self.consider(&path, draft)
+            }
+        }
+    }
+
+    /// Considers `path` again after `wait_ms`.
+    pub(super) fn retry(&mut self, path: &RelPath, now: Tick, wait_ms: u64) {
+        if let Some(pending) = self.pending.get_mut(path) {
+            pending.stage = Stage::Retrying;
+        }
+        self.retries.entry(now.after(wait_ms)).or_default().insert(path.clone());
+    }
+
+    /// Waits for a look at `path`.
+    pub(super) fn wait_for_look(&mut self, path: &RelPath, what: Vec<Look>) {
+        if let Some(pending) = self.pending.get_mut(path) {
+            pending.stage = Stage::Looking;
+            self.lookers.insert(path.clone());
+        }
+        self.order_look(what);
+    }
+
+    /// Forgets that the bytes for `path` are staged.
+    pub(super) fn unstage(&mut self, path: &RelPath) {
+        if let Some(pending) = self.pending.get_mut(path) {
+            pending.staged = None;
+        }
+    }
+}
+
+/// A failed step or fetch is tried again after this long.
+pub(super) const RETRY_MS: u64 = 1000;

@@ -1,0 +1,207 @@
+//! Taking a folder that another device offers.
+//!
+//! Where files lie already the two sides are joined in union mode: what is equal joins with
+//! nothing sent, nothing is deleted, and of two that differ the loser becomes a conflict copy.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use syncd_api::{AcceptReport, AcceptRequest, ApiError, PathText};
+use syncd_core::model::{FolderId, Kind, RelPath};
+use syncd_home::{FolderConfig, Home, Role};
+
+use super::places::{self, Place};
+use super::{FrontDesk, blocking, chain};
+use crate::world::disk::Root;
+
+/// Names of version control, which is not synced by itself.
+const NOT_COUNTED: [&[u8]; 4] = [b".git", b".hg", b".svn", b".jj"];
+
+/// Where an offered folder goes.
+struct Target {
+    path: PathBuf,
+    /// The name of the one file, if it is one.
+    single: Option<Vec<u8>>,
+    /// Files that lie there already.
+    files: u64,
+}
+
+impl FrontDesk {
+    pub(super) async fn accept(
+        self,
+        id: String,
+        request: AcceptRequest,
+    ) -> Result<AcceptReport, ApiError> {
+        let _turn = self.editing.lock().await;
+        let config = self.daemon.config();
+        let id = FolderId::parse(&id).map_err(|error| ApiError::usage(error.to_string()))?;
+        if let Some(folder) = self.daemon.folder(&id) {
+            return Err(ApiError::could_not(format!(
+                "the folder '{id}' is on this device already, at {}",
+                folder.config().path.display()
+            )));
+        }
+        let mut offers = self.open_offers(&config);
+        offers.retain(|(_, ready)| ready.folder == id);
+        let Some((_, first)) = offers.first() else {
+            return Err(ApiError::could_not(format!(
+                "no connected device offers a folder '{id}' yet; this may be repeated, and \
+                 'syncctl folder ls --offered' shows what is offered"
+            )));
+        };
+        let single = first.single_file.then(|| first.label.clone());
+        let asked = places::file_of(&request.path)?;
+        let (home, folders) = (self.daemon.home.clone(), config.folders.clone());
+        let target = blocking(move || aim(&asked, single.as_deref(), &home, &folders)).await??;
+        let report = AcceptReport {
+            id: id.to_string(),
+            path: PathText::of_file(&target.path),
+            accepted: !request.dry_run,
+            equal: 0,
+            only_here: target.files,
+            only_there: 0,
+            different: 0,
+            examples: Vec::new(),
+        };
+        if request.dry_run {
+            return Ok(report);
+        }
+        let (path, folder_id) = (target.path.clone(), id.clone());
+        blocking(move || make(&target, &folder_id)).await??;
+        let settings = FolderConfig {
+            id,
+            label: None,
+            path,
+            role: Role::default(),
+            devices: offers.into_iter().map(|(device, _)| device).collect(),
+            paused: false,
+        };
+        self.keep_folder(settings.clone()).await?;
+        self.begin(settings)?;
+        Ok(report)
+    }
+}
+
+/// Looks at where the folder is to go; `single` is the label of a single file. Changes nothing.
+fn aim(
+    asked: &Path,
+    single: Option<&str>,
+    home: &Home,
+    folders: &[FolderConfig],
+) -> Result<Target, ApiError> {
+    let shown = asked.display();
+    let mut place = match places::look(asked)? {
+        Some(place) => place,
+        None => {
+            let path = places::normal(asked);
+            Place { real: path.clone(), path, is_file: single.is_some() }
+        }
+    };
+    match single {
+        None if place.is_file => {
+            return Err(ApiError::could_not(format!(
+                "{shown} is a file, and a directory is offered; name a directory"
+            )));
+        }
+        Some(label) if !place.is_file => {
+            let name = RelPath::root().join(label).map_err(|_| {
+                ApiError::could_not(format!(
+                    "{shown} is a directory, and a single file is offered; name the file in it"
+                ))
+            })?;
+            let name = OsStr::from_bytes(name.as_bytes());
+            (place.path, place.real) = (place.path.join(name), place.real.join(name));
+        }
+        None | Some(_) => {}
+    }
+    places::check_free(&place.real, home, folders)?;
+    let name = place.path.file_name().map(|name| name.as_bytes().to_vec());
+    let files = match single {
+        Some(_) => u64::from(std::fs::symlink_metadata(&place.path).is_ok()),
+        None => match Root::open(&place.path) {
+            Ok(root) => count(&root),
+            Err(crate::world::disk::DiskError::Missing { .. }) => 0,
+            Err(error) => {
+                let why = chain(&error);
+                return Err(ApiError::could_not(format!("{shown} cannot be used: {why}")));
+            }
+        },
+    };
+    Ok(Target { path: place.path, single: name.filter(|_| single.is_some()), files })
+}
+
+/// Counts the files below a root, as far as it can be read.
+fn count(root: &Root) -> u64 {
+    let mut files = 0;
+    let mut dirs = vec![RelPath::root()];
+    while let Some(dir) = dirs.pop() {
+        // A part that cannot be read is told by the folder itself, soon.
+        for listed in root.list(&dir).unwrap_or_default() {
+            let Ok(path) = dir.join(&listed.name) else { continue };
+            if path.is_reserved() || NOT_COUNTED.contains(&path.name()) {
+                continue;
+            }
+            let asked = || root.stat(&path).ok().flatten().and_then(|stat| stat.kind);
+            match listed.kind.or_else(asked) {
+                Some(Kind::Directory) => dirs.push(path),
+                Some(Kind::File | Kind::Symlink) => files += 1,
+                Some(Kind::Tombstone) | None => {}
+            }
+        }
+    }
+    files
+}
+
+/// Makes what must lie there before the folder begins.
+fn make(target: &Target, id: &FolderId) -> Result<(), ApiError> {
+    let parent = target.path.parent().unwrap_or(&target.path);
+    let dir = if target.single.is_some() { parent } else { &target.path };
+    std::fs::create_dir_all(dir).map_err(|error| {
+        ApiError::could_not(format!("{} cannot be made: {error}", dir.display()))
+    })?;
+    let Some(name) = &target.single else { return Ok(()) };
+    // The folder's own place says that a single file is meant while it is not there yet.
+    let root = Root::open_single(parent, name, id);
+    root.and_then(|root| root.prepare(id)).map(|_| ()).map_err(|error| {
+        ApiError::could_not(format!("{} cannot be used: {}", parent.display(), chain(&error)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_folder_goes_follows_from_what_lies_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = std::fs::canonicalize(dir.path()).unwrap();
+        let home = Home::at(&base.join("home"));
+        std::fs::create_dir_all(base.join("full/.git")).unwrap();
+        std::fs::create_dir_all(base.join("full/d")).unwrap();
+        for name in ["full/a", "full/d/b", "full/.git/c", "file"] {
+            std::fs::write(base.join(name), "x").unwrap();
+        }
+        for (asked, single, expected, because) in [
+            ("new", None, Ok(("new", None, 0)), "made"),
+            ("full", None, Ok(("full", None, 2)), "joined, without version control"),
+            ("file", None, Err("name a directory"), "a directory is offered"),
+            ("new.txt", Some("x.txt"), Ok(("new.txt", Some("new.txt"), 0)), "made by the sync"),
+            ("file", Some("file"), Ok(("file", Some("file"), 1)), "joined"),
+            ("full", Some("x.txt"), Ok(("full/x.txt", Some("x.txt"), 0)), "into the directory"),
+            ("full", Some("my/notes"), Err("name the file in it"), "the label is no name"),
+            ("home/x", None, Err("syncd's own home"), "not among the keys"),
+        ] {
+            let found = aim(&base.join(asked), single, &home, &[]);
+            match (found, expected) {
+                (Ok(target), Ok((path, name, files))) => {
+                    assert_eq!(target.path, base.join(path), "{because}");
+                    assert_eq!(target.single.as_deref(), name.map(str::as_bytes), "{because}");
+                    assert_eq!(target.files, files, "{because}");
+                }
+                (Err(error), Err(why)) => assert!(error.error.contains(why), "{error}"),
+                (found, _) => panic!("{because}: {:?}", found.map(|target| target.path)),
+            }
+        }
+    }
+}

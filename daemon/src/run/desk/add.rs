@@ -1,0 +1,101 @@
+//! Sharing a directory or one single file.
+
+use std::os::unix::ffi::OsStrExt;
+
+use syncd_api::{ApiError, FolderAdd, FolderAdded};
+use syncd_core::model::FolderId;
+use syncd_home::{Config, FolderConfig};
+
+use super::folders::stored_role;
+use super::places::{self, Place};
+use super::{FrontDesk, blocking, chain, ignores};
+use crate::world::disk::Root;
+
+impl FrontDesk {
+    pub(super) async fn add(self, request: FolderAdd) -> Result<FolderAdded, ApiError> {
+        let _turn = self.editing.lock().await;
+        let config = self.daemon.config();
+        let devices = self.devices_of(&request.with)?;
+        ignores::check(&request.ignore)?;
+        let asked = places::file_of(&request.path)?;
+        let home = self.daemon.home.clone();
+        let folders = config.folders.clone();
+        let place = blocking(move || {
+            let place = places::look(&asked)?.ok_or_else(|| {
+                ApiError::could_not(format!(
+                    "{} is not there; make it first, or name another path",
+                    asked.display()
+                ))
+            })?;
+            places::check_free(&place.real, &home, &folders)?;
+            Ok::<Place, ApiError>(place)
+        })
+        .await??;
+        let id = self.new_id(&config, request.id.as_deref(), &place)?;
+        let writes = !request.ignore.is_empty() || request.starter_ignores;
+        if place.is_file && writes {
+            return Err(ApiError::usage("a single file has no ignore file; leave out --ignore"));
+        }
+        let root = place.path.clone();
+        let suggested = match place.is_file {
+            true => Vec::new(),
+            false => {
+                let (patterns, starter) = (request.ignore.clone(), request.starter_ignores);
+                blocking(move || suggest(&root, &patterns, starter)).await??
+            }
+        };
+        // The label tells the other device under which name the file must lie there.
+        let own_name = place.path.file_name().filter(|_| place.is_file);
+        let own_name = own_name.and_then(|name| name.to_str()).map(str::to_owned);
+        let settings = FolderConfig {
+            id,
+            label: request.label.filter(|label| !label.is_empty()).or(own_name),
+            path: place.path,
+            role: stored_role(request.role),
+            devices,
+            paused: false,
+        };
+        self.keep_folder(settings.clone()).await?;
+        let folder = self.begin(settings)?;
+        let folder = self.shown_folder(&folder).await;
+        Ok(FolderAdded { folder, suggested_ignores: suggested })
+    }
+
+    /// Reads the id that is asked for, or makes one of the path's last name.
+    fn new_id(
+        &self,
+        config: &Config,
+        asked: Option<&str>,
+        place: &Place,
+    ) -> Result<FolderId, ApiError> {
+        let taken = |id: &FolderId| config.folders.iter().find(|folder| folder.id == *id);
+        let Some(text) = asked else {
+            let name = place.path.file_name().unwrap_or_default();
+            let offered = self.daemon.offered();
+            let is_offered = |id: &FolderId| offered.iter().any(|(_, ready)| ready.folder == *id);
+            let is_taken = |id: &FolderId| taken(id).is_some() || is_offered(id);
+            return Ok(places::id_from(name.as_bytes(), is_taken));
+        };
+        let id = FolderId::parse(text).map_err(|error| ApiError::usage(error.to_string()))?;
+        match taken(&id) {
+            Some(folder) => Err(ApiError::could_not(format!(
+                "{} has the id '{id}' already; choose another --id",
+                folder.path.display()
+            ))),
+            None => Ok(id),
+        }
+    }
+}
+
+/// Writes the ignore file as asked and returns what more would suit.
+fn suggest(
+    path: &std::path::Path,
+    patterns: &[String],
+    starter: bool,
+) -> Result<Vec<String>, ApiError> {
+    let root = Root::open(path).map_err(|error| {
+        ApiError::could_not(format!("{} cannot be used: {}", path.display(), chain(&error)))
+    })?;
+    ignores::write(&root, patterns, starter)?;
+    Ok(ignores::suited(&ignores::names(&root)))
+}

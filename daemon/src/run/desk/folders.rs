@@ -1,0 +1,219 @@
+//! The folders of this device: which there are, with whom they are shared, and their settings.
+
+use futures::future::join_all;
+use syncd_api::{
+    ApiError, Folder as Shown, FolderChange, FolderDevice, OfferedFolder, PathText, Role,
+    ShareRequest,
+};
+use syncd_core::engine::Event;
+use syncd_core::model::DeviceId;
+use syncd_core::protocol::Ready;
+use syncd_home::{Config, FolderConfig};
+
+use super::devices::tell_sharers;
+use super::places::single_name;
+use super::status::remember;
+use super::{FrontDesk, blocking};
+use crate::run::folder::{self, Folder, Note};
+
+impl FrontDesk {
+    pub(super) async fn list_folders(&self) -> Result<Vec<Shown>, ApiError> {
+        let folders = self.daemon.folders();
+        Ok(join_all(folders.iter().map(|folder| self.shown_folder(folder))).await)
+    }
+
+    /// Shows a folder as it stands.
+    pub(super) async fn shown_folder(&self, folder: &Folder) -> Shown {
+        let config = self.daemon.config();
+        let seen = self.see(folder, &config).await;
+        let state = seen.state();
+        let marks = remember(&self.daemon.store.folder(folder.id())).await;
+        let marks = marks.unwrap_or_default().marks;
+        let mut devices: Vec<FolderDevice> = seen
+            .config
+            .devices
+            .iter()
+            .map(|device| FolderDevice {
+                name: self.name_of(&config, *device),
+                device_id: device.to_string(),
+                accepted: self.has_accepted(folder.id(), *device, &marks),
+            })
+            .collect();
+        devices.sort_by(|a, b| (&a.name, &a.device_id).cmp(&(&b.name, &b.device_id)));
+        let (asked, settings) = (folder.clone(), seen.config.clone());
+        let single = blocking(move || single_name(&asked, &settings).is_some()).await;
+        Shown {
+            id: folder.id().to_string(),
+            path: PathText::of_file(&seen.config.path),
+            label: seen.config.label.unwrap_or_else(|| folder.id().to_string()),
+            role: shown_role(seen.config.role),
+            single_file: single.unwrap_or(false),
+            state,
+            devices,
+        }
+    }
+
+    pub(super) fn list_offers(&self) -> Vec<OfferedFolder> {
+        let config = self.daemon.config();
+        let mut offers: Vec<OfferedFolder> = Vec::new();
+        for (device, ready) in self.open_offers(&config) {
+            let from = FolderDevice {
+                name: self.name_of(&config, device),
+                device_id: device.to_string(),
+                accepted: true,
+            };
+            match offers.iter_mut().find(|offer| offer.id == ready.folder.as_str()) {
+                Some(offer) => offer.devices.push(from),
+                None => offers.push(OfferedFolder {
+                    id: ready.folder.to_string(),
+                    label: match ready.label.is_empty() {
+                        true => ready.folder.to_string(),
+                        false => ready.label,
+                    },
+                    single_file: ready.single_file,
+                    // Nothing of the folder is told before it is taken.
+                    files: 0,
+                    bytes: 0,
+                    devices: vec![from],
+                }),
+            }
+        }
+        for offer in &mut offers {
+            offer.devices.sort_by(|a, b| (&a.name, &a.device_id).cmp(&(&b.name, &b.device_id)));
+        }
+        offers.sort_by(|a, b| a.id.cmp(&b.id));
+        offers
+    }
+
+    /// Lists what trusted devices offer and this one has not taken.
+    pub(super) fn open_offers(&self, config: &Config) -> Vec<(DeviceId, Ready)> {
+        let trusted = |id: DeviceId| config.devices.iter().any(|device| device.id == id);
+        let mut offers = self.daemon.offered();
+        offers.retain(|(device, ready)| {
+            trusted(*device) && self.daemon.folder(&ready.folder).is_none()
+        });
+        offers
+    }
+
+    /// Writes a folder's settings into the file and into the folder, if there is one.
+    pub(super) async fn keep_folder(&self, config: FolderConfig) -> Result<(), ApiError> {
+        let stored = config.clone();
+        self.edit(move |file| {
+            file.put_folder(&stored);
+            Ok(())
+        })
+        .await?;
+        if let Some(folder) = self.daemon.folder(&config.id) {
+            folder.set_config(config);
+        }
+        Ok(())
+    }
+
+    /// Lets a folder that stands in the settings begin.
+    pub(super) fn begin(&self, config: FolderConfig) -> Result<Folder, ApiError> {
+        let id = config.id.clone();
+        let begun = folder::begin(&self.daemon, config).map_err(|error| {
+            ApiError::could_not(format!(
+                "the folder '{id}' is stored but cannot begin ({error}); restart syncd"
+            ))
+        })?;
+        self.daemon.add_folder(begun.clone());
+        Ok(begun)
+    }
+
+    pub(super) async fn share(self, id: String, request: ShareRequest) -> Result<Shown, ApiError> {
+        let _turn = self.editing.lock().await;
+        let folder = self.folder(&id)?;
+        let devices = named(self.devices_of(&request.with)?)?;
+        let mut config = folder.config();
+        let new: Vec<DeviceId> =
+            devices.into_iter().filter(|device| !config.devices.contains(device)).collect();
+        if !new.is_empty() {
+            config.devices.extend(&new);
+            self.keep_folder(config).await?;
+            tell_sharers(&folder);
+            for peer in self.daemon.peers() {
+                if new.contains(&peer.device) {
+                    // A peer that is gone hears of it in its next session.
+                    let _ = peer.announce(&self.daemon, &folder).await;
+                }
+            }
+        }
+        Ok(self.shown_folder(&folder).await)
+    }
+
+    pub(super) async fn unshare(
+        self,
+        id: String,
+        request: ShareRequest,
+    ) -> Result<Shown, ApiError> {
+        let _turn = self.editing.lock().await;
+        let folder = self.folder(&id)?;
+        let devices = named(self.devices_of(&request.with)?)?;
+        let mut config = folder.config();
+        config.devices.retain(|device| !devices.contains(device));
+        self.keep_folder(config).await?;
+        for device in devices {
+            self.end_share(&folder, device).await;
+        }
+        Ok(self.shown_folder(&folder).await)
+    }
+
+    pub(super) async fn set_paused(self, id: String, paused: bool) -> Result<Shown, ApiError> {
+        let _turn = self.editing.lock().await;
+        let folder = self.folder(&id)?;
+        let config = folder.config();
+        if config.paused != paused {
+            self.keep_folder(FolderConfig { paused, ..config }).await?;
+            folder.note(Note::Event(Event::Paused { paused }));
+            for peer in self.daemon.peers() {
+                if paused {
+                    peer.withdraw(folder.id()).await;
+                    folder.note(Note::Event(Event::PeerDown { peer: peer.device }));
+                }
+                // Paused, it is still offered, so that the peer knows that it is shared.
+                let _ = peer.announce(&self.daemon, &folder).await;
+            }
+        }
+        Ok(self.shown_folder(&folder).await)
+    }
+
+    pub(super) async fn change(self, id: String, change: FolderChange) -> Result<Shown, ApiError> {
+        let _turn = self.editing.lock().await;
+        let folder = self.folder(&id)?;
+        let mut config = folder.config();
+        if let Some(label) = change.label {
+            config.label = Some(label).filter(|label| !label.is_empty());
+        }
+        if let Some(role) = change.role {
+            config.role = stored_role(role);
+        }
+        self.keep_folder(config).await?;
+        Ok(self.shown_folder(&folder).await)
+    }
+}
+
+fn named(devices: Vec<DeviceId>) -> Result<Vec<DeviceId>, ApiError> {
+    if devices.is_empty() {
+        return Err(ApiError::usage("name at least one device"));
+    }
+    Ok(devices)
+}
+
+/// Returns the API's word for a role.
+pub(super) fn shown_role(role: syncd_home::Role) -> Role {
+    match role {
+        syncd_home::Role::SendReceive => Role::SendReceive,
+        syncd_home::Role::SendOnly => Role::SendOnly,
+        syncd_home::Role::ReceiveOnly => Role::ReceiveOnly,
+    }
+}
+
+/// Returns the settings' word for a role.
+pub(super) fn stored_role(role: Role) -> syncd_home::Role {
+    match role {
+        Role::SendReceive => syncd_home::Role::SendReceive,
+        Role::SendOnly => syncd_home::Role::SendOnly,
+        Role::ReceiveOnly => syncd_home::Role::ReceiveOnly,
+    }
+}

@@ -1,0 +1,80 @@
+//! Deletes that the brake stopped, and what a person decides of them.
+//!
+//! A folder has at most one batch of them; it bears the folder's id.
+
+use jiff::Timestamp;
+use syncd_api::{ApiError, FolderQuery, Held, HeldAnswer, HeldKind, PathText};
+use syncd_core::engine::Event;
+use syncd_core::model::FolderId;
+
+use super::status::remember;
+use super::{FrontDesk, ask};
+
+/// Paths that are shown.
+const EXAMPLES_MAX: usize = 20;
+
+impl FrontDesk {
+    pub(super) async fn list_held(&self, query: FolderQuery) -> Result<Vec<Held>, ApiError> {
+        let mut held = Vec::new();
+        for folder in self.chosen(query.folder.as_deref())? {
+            let inside = ask(&folder, |thread| {
+                let held = thread.engine.held();
+                let examples = held.iter().take(EXAMPLES_MAX);
+                let examples = examples.map(|path| PathText::of(path.as_bytes()));
+                (held.len() as u64, examples.collect::<Vec<_>>())
+            });
+            let Some((files, examples)) = inside.await.filter(|(files, _)| *files > 0) else {
+                continue;
+            };
+            let id = folder.id();
+            let remembered = remember(&self.daemon.store.folder(id)).await.unwrap_or_default();
+            held.push(Held {
+                id: id.to_string(),
+                folder: id.to_string(),
+                kind: HeldKind::Deletes,
+                device: None,
+                files,
+                of_files: remembered.summary.files,
+                since: self.held_since(id),
+                what: format!(
+                    "a scan found {files} paths gone; approved, they are deleted on the other \
+                     devices too"
+                ),
+                remedy: format!(
+                    "if they are meant: syncctl held approve {id}; if not, bring the files back \
+                     or: syncctl held reject {id}"
+                ),
+                examples,
+            });
+        }
+        held.sort_by(|a, b| (a.since, &a.id).cmp(&(b.since, &b.id)));
+        Ok(held)
+    }
+
+    /// Returns since when a folder's deletes wait; the start of the daemon when that is forgotten.
+    fn held_since(&self, id: &FolderId) -> Timestamp {
+        let (events, _) = self.daemon.happenings.follow(0);
+        let ours = |event: &&syncd_api::Event| {
+            event.kind == "held" && event.folder.as_deref() == Some(id.as_str())
+        };
+        events.iter().rev().find(ours).map_or(self.daemon.started, |event| event.time)
+    }
+
+    pub(super) async fn decide(self, id: String, approved: bool) -> Result<HeldAnswer, ApiError> {
+        let folder = self.folder(&id)?;
+        let decided = ask(&folder, move |thread| {
+            let files = thread.engine.held().len() as u64;
+            if files > 0 {
+                thread.tell(if approved { Event::Approved } else { Event::Rejected });
+            }
+            files
+        });
+        match decided.await {
+            Some(0) => Err(ApiError::could_not(format!(
+                "nothing is held in the folder '{id}'; see what is with: syncctl held ls"
+            ))),
+            Some(files) => Ok(HeldAnswer { folder: id.clone(), id, approved, files }),
+            None => Err(super::stopped(&folder)),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What is wrong in a folder, and what to do about it, in sentences.
+
+use syncd_api::{PathText, Problem as Shown};
+use syncd_core::engine::{Problem, PullError};
+use syncd_core::flow::settle::{SettleError, Trouble};
+use syncd_core::model::{FolderId, RelPath};
+
+use crate::run::folder::Standing;
+
+/// What comes right without anybody's doing.
+const BY_ITSELF: &str = "nothing; it is tried again by itself";
+
+/// Lists all that is wrong in a folder, by path.
+pub(super) fn problems_of(
+    id: &FolderId,
+    standing: &Standing,
+    inside: &[(RelPath, Problem)],
+) -> Vec<Shown> {
+    let mut shown = Vec::new();
+    let mut say = |path: &RelPath, what: &str, remedy: &str| {
+        let path = PathText::of(path.as_bytes());
+        shown.push(Shown { path, what: what.to_owned(), remedy: remedy.to_owned() });
+    };
+    let root = RelPath::root();
+    if let Some(why) = &standing.halted {
+        let remedy = format!(
+            "bring the folder's directory back, or take what lies there now with: syncctl folder \
+             adopt {id}"
+        );
+        say(&root, why, &remedy);
+    }
+    if let Some(why) = &standing.bad_rules {
+        let rules = RelPath::parse(".stignore").unwrap_or_else(|_| root.clone());
+        say(&rules, why, "mend that line; until then the last good rules hold");
+    }
+    if let Some(why) = &standing.unwatched {
+        let what = format!("not all directories are watched ({why}); they are scanned instead");
+        say(&root, &what, "raise the limit of watches; see: syncctl doctor");
+    }
+    for (path, (what, remedy)) in &standing.problems {
+        say(path, what, remedy);
+    }
+    for (path, problem) in inside {
+        let (what, remedy) = told(problem);
+        say(path, &what, remedy);
+    }
+    shown.sort();
+    shown.dedup();
+    shown
+}
+
+/// Says what is wrong with one path, and what to do.
+pub(super) fn told(problem: &Problem) -> (String, &'static str) {
+    match problem {
+        Problem::Settle(error) => (error.to_string(), settle_remedy(error)),
+        Problem::Pull(error) => (error.to_string(), pull_remedy(*error)),
+    }
+}
+
+fn settle_remedy(error: &SettleError) -> &'static str {
+    match error {
+        SettleError::Busy { .. } => "close it in the program that has it open for writing",
+        SettleError::NoRoom { .. } => "make room on this disk; it goes on by itself",
+        SettleError::NotEmpty { .. } => "move or delete the ignored files in it, or leave them",
+        SettleError::NoWay { .. } => "look at what lies at the names above it",
+        SettleError::RootLost => "bring the folder's directory back",
+        SettleError::Overtaken { .. }
+        | SettleError::Displaced { .. }
+        | SettleError::NotStaged { .. } => BY_ITSELF,
+        SettleError::Trouble { trouble, .. } => match trouble {
+            Trouble::Denied => "let the user that runs syncd write there",
+            Trouble::ReadOnly => "mount the file system writable",
+            Trouble::Disk => "check the disk and whether it is still mounted",
+            Trouble::Exhausted => "raise the limit of open files for syncd",
+            Trouble::Name => "rename it where it comes from",
+            Trouble::Other(_) => "see whether other programs can write there",
+        },
+    }
+}
+
+fn pull_remedy(error: PullError) -> &'static str {
+    match error {
+        PullError::NoRoom => "make room on this disk; it goes on by itself",
+        PullError::Disk => "check the disk and whether it is still mounted",
+        PullError::PeerGone => "bring the other device back; it goes on by itself",
+        PullError::NotThere | PullError::Wrong => BY_ITSELF,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_wrong_is_told_once_and_by_path() {
+        let path = |text: &str| RelPath::parse(text).unwrap();
+        let mut standing = Standing { bad_rules: Some("line 3".into()), ..Standing::default() };
+        standing.problems.insert(path("z"), ("it cannot be read".into(), "chmod".into()));
+        let busy =
+            |text: &str| (path(text), Problem::Settle(SettleError::Busy { path: path(text) }));
+        let id = FolderId::parse("work").unwrap();
+        let shown = problems_of(&id, &standing, &[busy("b"), busy("a"), busy("b")]);
+        let paths: Vec<&str> = shown.iter().map(|p| p.path.path.as_str()).collect();
+        assert_eq!(paths, [".stignore", "a", "b", "z"]);
+        assert_eq!(shown[1].what, "a is open for writing");
+        standing.halted = Some("the folder's root is gone".into());
+        let first = problems_of(&id, &standing, &[]).remove(0);
+        assert_eq!(first.path.path, "", "the folder as a whole");
+        assert!(first.remedy.contains("syncctl folder adopt work"), "{}", first.remedy);
+    }
+}

@@ -1,0 +1,53 @@
+//! Scans now.
+
+use std::time::Instant;
+
+use syncd_api::{ApiError, ScanReport, ScanRequest, ScannedFolder};
+use syncd_core::flow::index::Index;
+
+use super::{FrontDesk, at_work, blocking, stopped, unreadable};
+use crate::flow::index::FolderIndex;
+use crate::run::folder::Folder;
+
+impl FrontDesk {
+    pub(super) async fn scan_now(&self, request: ScanRequest) -> Result<ScanReport, ApiError> {
+        let began = Instant::now();
+        let mut folders = self.chosen(request.folder.as_deref())?;
+        if request.folder.is_none() {
+            // Of all folders, those are scanned whose roots are there.
+            folders.retain(|folder| folder.parts().is_some());
+        }
+        let scans = folders.iter().map(scan_one);
+        let folders = futures::future::try_join_all(scans).await?;
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(ScanReport { folders, took_ms })
+    }
+}
+
+async fn scan_one(folder: &Folder) -> Result<ScannedFolder, ApiError> {
+    let index = at_work(folder)?.index;
+    let before = {
+        let index = index.clone();
+        blocking(move || index.last_seq()).await?.map_err(|error| unreadable(&error))?
+    };
+    let report = folder.scan().await.ok_or_else(|| stopped(folder))?;
+    if report.broken_off {
+        return Err(ApiError::could_not(format!(
+            "the scan of the folder '{}' broke off; see: syncctl status",
+            folder.id()
+        )));
+    }
+    blocking(move || counted(&index, before))
+        .await?
+        .map(|(files, changed)| ScannedFolder { id: folder.id().to_string(), files, changed })
+        .map_err(|error| unreadable(&error))
+}
+
+/// Counts the files and the paths that changed after `before`.
+fn counted(
+    index: &FolderIndex,
+    before: u64,
+) -> Result<(u64, u64), syncd_core::flow::index::IndexError> {
+    let changed = index.changes(before, usize::MAX)?.len() as u64;
+    Ok((index.summary()?.files, changed))
+}

@@ -1,0 +1,239 @@
+//! Beginning a folder: its root is recognised, what a crash left is put in order, the engine
+//! and the workers start.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use syncd_core::engine::{Engine, EngineConfig, Event, Intended};
+use syncd_core::flow::plan::conflict;
+use syncd_core::model::{DeviceId, RelPath, Writer};
+use syncd_home::FolderConfig;
+
+use super::thread::{FolderThread, Workers};
+use super::{Folder, FolderScope, Note, Parts, looks, settles};
+use crate::flow::detect::Watcher;
+use crate::flow::index::{Intent, Ledger, RootToken, Store};
+use crate::flow::settle::{Hands, HistoryLimits, SettleOptions};
+use crate::run::{Daemon, Happening};
+use crate::world::disk::{self, Root};
+
+/// How often a root that is not there is looked for.
+const ROOT_WAIT: Duration = Duration::from_secs(3);
+
+/// Why a folder cannot be used now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Halt(String);
+
+/// Starts a folder's thread. It waits for its root if that is not there.
+///
+/// # Errors
+/// When no thread can be started.
+pub fn begin(daemon: &Arc<Daemon>, config: FolderConfig) -> std::io::Result<Folder> {
+    let (sender, notes) = channel();
+    let folder = Folder::new(config, sender);
+    let (daemon, ours) = (Arc::clone(daemon), folder.clone());
+    std::thread::Builder::new()
+        .name(format!("folder {}", folder.id()))
+        .spawn(move || live(&daemon, &ours, &notes))?;
+    Ok(folder)
+}
+
+/// Lives until told to stop: with its root, or waiting for it.
+fn live(daemon: &Arc<Daemon>, folder: &Folder, notes: &Receiver<Note>) {
+    loop {
+        match open(daemon, folder) {
+            Ok(mut thread) => {
+                folder.with_standing(|s| s.halted = None);
+                daemon.tell(Happening::folder(folder.id(), "folder-started", "the folder is ready"));
+                daemon.folder_ready(folder);
+                let ended = thread.run(notes);
+                daemon.folder_unready(folder);
+                folder.set_parts(None);
+                if ended {
+                    return;
+                }
+            }
+            Err(halt) => halted(daemon, folder, &halt),
+        }
+        if !wait(notes) {
+            return;
+        }
+    }
+}
+
+fn halted(daemon: &Daemon, folder: &Folder, halt: &Halt) {
+    let why = halt.to_string();
+    let news = folder.with_standing(|s| s.halted.replace(why.clone()) != Some(why.clone()));
+    if news {
+        tracing::warn!(folder = %folder.id(), why, "the folder is halted");
+        daemon.tell(Happening::folder(folder.id(), "folder-halted", &why));
+    }
+}
+
+/// Waits a while, dropping what is asked; `false` when the folder is to end.
+fn wait(notes: &Receiver<Note>) -> bool {
+    let until = std::time::Instant::now() + ROOT_WAIT;
+    loop {
+        let left = until.saturating_duration_since(std::time::Instant::now());
+        match notes.recv_timeout(left) {
+            Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            Ok(_) => {}
+            Err(RecvTimeoutError::Timeout) => return true,
+        }
+    }
+}
+
+fn open(daemon: &Arc<Daemon>, folder: &Folder) -> Result<FolderThread, Halt> {
+    let config = folder.config();
+    let root = open_root(&config)?;
+    recognise(&root, folder, &daemon.ledger)?;
+    let hands = hands_on(daemon, &root)?;
+    let recovered = hands
+        .recover(crate::run::now_unix_ms())
+        .map_err(|error| Halt(format!("what an earlier run left cannot be put in order: {error}")))?;
+    let index = daemon.store.folder(folder.id());
+    let scope = Arc::new(FolderScope::new(root.clone()));
+    let parts = Parts { root, hands, index, scope };
+    folder.set_parts(Some(parts.clone()));
+    let engine = engine_of(daemon, folder, &parts)?;
+    let workers = workers_of(daemon, folder, &parts)?;
+    let mut thread = FolderThread::new(Arc::clone(daemon), folder.clone(), parts, engine, workers);
+    thread.read_rules();
+    let (unfinished, batches) = daemon.take_unfinished(folder.id());
+    for event in intended(unfinished, thread.parts()) {
+        thread.tell(event);
+    }
+    thread.close_when_durable(batches);
+    let moved = recovered.copies.into_iter().flat_map(|(path, copy)| [path, copy]);
+    thread.look_at(recovered.restored.into_iter().chain(moved));
+    thread.pause(config.paused);
+    Ok(thread)
+}
+
+fn open_root(config: &FolderConfig) -> Result<Root, Halt> {
+    let path: &Path = &config.path;
+    let is_file = std::fs::symlink_metadata(path).is_ok_and(|m| m.is_file());
+    let opened = match (is_file, path.parent(), path.file_name()) {
+        (true, Some(parent), Some(name)) => {
+            let name = std::os::unix::ffi::OsStrExt::as_bytes(name);
+            Root::open_single(parent, name, &config.id)
+        }
+        _ => Root::open(path),
+    };
+    opened.map_err(|error| {
+        Halt(format!("the folder's root {} cannot be used: {error}", path.display()))
+    })
+}
+
+/// Makes sure that the root is the one of the last run, or takes it for the first time.
+fn recognise(root: &Root, folder: &Folder, ledger: &Ledger) -> Result<(), Halt> {
+    let remembered = ledger
+        .root(folder.id())
+        .map(|known| disk::RootToken { token: known.token, inode: known.inode });
+    root.attest(remembered.as_ref()).map_err(|problem| Halt(problem.to_string()))?;
+    let token = root
+        .prepare(folder.id())
+        .map_err(|error| Halt(format!("'.syncd' cannot be made in the root: {error}")))?;
+    let token = RootToken { token: token.token, inode: token.inode };
+    if ledger.root(folder.id()) != Some(token) {
+        ledger
+            .set_root(folder.id(), Some(token))
+            .map_err(|error| Halt(format!("the root cannot be remembered: {error}")))?;
+    }
+    Ok(())
+}
+
+fn hands_on(daemon: &Daemon, root: &Root) -> Result<Hands, Halt> {
+    let limits = daemon.config().limits;
+    let me: DeviceId = daemon.me;
+    let options = SettleOptions {
+        name_copy: Arc::new(move |path: &RelPath, mtime_ns| {
+            conflict::copy_path_of(path, mtime_ns, me)
+        }),
+        limits: HistoryLimits {
+            age_ms_max: u64::from(limits.history_days) * 24 * 60 * 60 * 1000,
+            versions_max: limits.history_versions as usize,
+            disk_percent_max: u64::from(limits.history_percent),
+        },
+    };
+    Hands::new(root.clone(), options)
+        .map_err(|error| Halt(format!("'.syncd' cannot be used: {error}")))
+}
+
+fn engine_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Engine, Halt> {
+    let counters = daemon
+        .ledger
+        .reserve()
+        .map_err(|error| Halt(format!("no counters could be reserved: {error}")))?;
+    let config = EngineConfig {
+        me: Writer { device: daemon.me, incarnation: daemon.incarnation },
+        store: daemon.store.id(),
+        counters,
+        shared: folder.config().devices.into_iter().collect(),
+        rule_files: RelPath::parse(".stignore").into_iter().collect(),
+    };
+    Engine::new(config, &parts.index)
+        .map_err(|error| Halt(format!("the index cannot be read: {error}")))
+}
+
+fn workers_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Workers, Halt> {
+    let failed = |error: std::io::Error| Halt(format!("no thread could be started: {error}"));
+    let store: Store = daemon.store.clone();
+    let looks = looks::start(folder.clone(), parts.clone(), store.clone()).map_err(failed)?;
+    let ledger = daemon.ledger.clone();
+    let settles = settles::start_settling(folder.clone(), parts.clone(), ledger.clone())
+        .map_err(failed)?;
+    let persists = settles::start_persisting(folder.clone(), store, ledger).map_err(failed)?;
+    let ears = folder.clone();
+    let scope = Arc::clone(&parts.scope);
+    let watcher =
+        Watcher::start(&parts.root, scope, move |heard| ears.note(Note::Heard(heard)));
+    let watcher = match watcher {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            folder.with_standing(|s| s.unwatched = Some(error.to_string()));
+            None
+        }
+    };
+    Ok(Workers { looks, settles, persists, watcher })
+}
+
+/// Lists what jobs that a crash cut short would have made true.
+fn intended(intents: Vec<Intent>, parts: &Parts) -> Vec<Event> {
+    let mut jobs: Vec<(u64, Vec<Intended>)> = Vec::new();
+    for intent in intents {
+        let there = there(parts, &intent.path, intent.record.content);
+        let intended = Intended { path: intent.path, record: intent.record, there };
+        match jobs.last_mut() {
+            Some((job, list)) if *job == intent.job => list.push(intended),
+            _ => jobs.push((intent.job, vec![intended])),
+        }
+    }
+    jobs.into_iter().map(|(_, becomes)| Event::IntentFound { becomes }).collect()
+}
+
+/// Returns the kind and content of what lies at `path`; what cannot be read counts as other.
+fn there(
+    parts: &Parts,
+    path: &RelPath,
+    wanted: syncd_core::model::ContentId,
+) -> Option<(syncd_core::model::Kind, syncd_core::model::ContentId)> {
+    use syncd_core::model::{ContentId, Kind};
+    let lstat = parts.root.stat(path).ok()??;
+    let kind = lstat.kind?;
+    let content = match kind {
+        Kind::Directory | Kind::Tombstone => ContentId::NONE,
+        Kind::Symlink => ContentId::of(&parts.root.read_link(path).ok()?),
+        Kind::File => {
+            let fd = parts.root.open_file(path).ok()?;
+            match crate::flow::digest::digest_file(&fd, None, 0) {
+                Ok(digest) => digest.content,
+                Err(_) => ContentId(wanted.0.map(|byte| !byte)),
+            }
+        }
+    };
+    Some((kind, content))
+}

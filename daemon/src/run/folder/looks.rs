@@ -1,0 +1,100 @@
+//! The worker that looks: it scans what it is told to and sends what it saw.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use syncd_core::engine::{Event, LookId};
+use syncd_core::flow::detect::{Look, Seen};
+use syncd_core::flow::digest::BlockList;
+use syncd_core::model::ContentId;
+
+use super::rules::FolderScope;
+use super::{Folder, Note, Parts};
+use crate::flow::detect::{LookReport, Scanner, Sink};
+use crate::flow::digest::window_ns;
+use crate::flow::index::Store;
+
+/// An order to look.
+pub struct LookOrder {
+    /// Repeated in the answers.
+    pub look: LookId,
+    /// Where.
+    pub what: Vec<Look>,
+}
+
+/// Starts the worker; it ends when the sender is dropped.
+pub fn start(folder: Folder, parts: Parts, store: Store) -> std::io::Result<Sender<LookOrder>> {
+    let (sender, orders) = channel();
+    std::thread::Builder::new()
+        .name(format!("look {}", folder.id()))
+        .spawn(move || work(&folder, &parts, &store, &orders))?;
+    Ok(sender)
+}
+
+fn work(folder: &Folder, parts: &Parts, store: &Store, orders: &Receiver<LookOrder>) {
+    while let Ok(order) = orders.recv() {
+        let report = look(folder, parts, store, &order);
+        folder.note(Note::Looked(order.look, report));
+    }
+}
+
+fn look(folder: &Folder, parts: &Parts, store: &Store, order: &LookOrder) -> LookReport {
+    let mut whole = LookReport { complete: true, ..LookReport::default() };
+    if parts.root.is_in_place().is_err() {
+        return LookReport { broken_off: true, complete: false, ..whole };
+    }
+    let scope: &Arc<FolderScope> = &parts.scope;
+    let scanner = Scanner {
+        root: &parts.root,
+        known: &parts.index,
+        scope: &**scope,
+        window_ns: window_ns(parts.root.fd()),
+    };
+    let mut teller = Teller { folder, store, look: order.look };
+    for what in &order.what {
+        match scanner.look(what, &mut teller) {
+            Ok(report) => join(&mut whole, report),
+            Err(error) => {
+                tracing::error!(folder = %folder.id(), %error, "the index cannot be read");
+                whole.broken_off = true;
+            }
+        }
+    }
+    // The root may have been unmounted under the look: then nothing is gone.
+    whole.broken_off |= parts.root.is_in_place().is_err();
+    whole
+}
+
+fn join(whole: &mut LookReport, part: LookReport) {
+    whole.complete &= part.complete;
+    whole.broken_off |= part.broken_off;
+    whole.problems.extend(part.problems);
+    whole.unsupported.extend(part.unsupported);
+    whole.again.extend(part.again);
+    whole.names += part.names;
+    whole.hashed_bytes += part.hashed_bytes;
+}
+
+/// Hands on what a look sees.
+struct Teller<'a> {
+    folder: &'a Folder,
+    store: &'a Store,
+    look: LookId,
+}
+
+impl Sink for Teller<'_> {
+    fn seen(&mut self, seen: Seen) {
+        self.folder.note(Note::Event(Event::Seen { look: self.look, seen }));
+    }
+
+    fn blocks(&mut self, content: ContentId, blocks: BlockList) {
+        // A lost list is cut again when somebody asks for it.
+        if let Err(error) = self.store.put_blocks(content, &blocks) {
+            tracing::warn!(folder = %self.folder.id(), %error, "a block list was not kept");
+        }
+    }
+
+    fn average_of(&self, content: ContentId) -> Option<u32> {
+        self.store.blocks(content).ok().flatten().map(|list| list.average_bytes)
+    }
+}

@@ -1,0 +1,223 @@
+//! One folder at work: a thread around the engine, and workers for what takes time.
+//!
+//! The thread owns the engine and its index. Everything that happens reaches it as a [`Note`], in
+//! one queue; everything the engine orders goes to a worker and comes back as a note.
+//!
+//! # Invariants
+//! - Nothing that waits for a disk or a peer runs on the folder's thread, but for the index.
+//! - Notes are taken in the order they came.
+
+mod begin;
+pub mod links;
+mod looks;
+mod rules;
+mod settles;
+mod thread;
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use syncd_core::engine::{Event, FolderHello, LookId};
+use syncd_core::flow::offer::{Lane, Offer};
+use syncd_core::model::{DeviceId, FolderId, RelPath, Seq};
+use syncd_core::protocol::Tag;
+use syncd_home::FolderConfig;
+use tokio::sync::{mpsc, oneshot};
+
+pub use begin::begin;
+pub use rules::FolderScope;
+pub use thread::FolderThread;
+
+use crate::flow::detect::{Heard, LookReport};
+use crate::flow::index::{FolderIndex, IntentBatch};
+use crate::flow::settle::Hands;
+use crate::world::disk::Root;
+
+/// What a folder's thread hears.
+pub enum Note {
+    /// A fact for the engine.
+    Event(Event),
+    /// Facts for the engine that belong together, and the intents behind them.
+    Settled(Event, Option<IntentBatch>),
+    /// The watcher heard something.
+    Heard(Heard),
+    /// A look is over.
+    Looked(LookId, LookReport),
+    /// A peer said it shares the folder: news for it goes to `link`.
+    PeerUp {
+        /// Who.
+        peer: DeviceId,
+        /// Where it stands.
+        hello: FolderHello,
+        /// Where news for it goes.
+        link: Link,
+    },
+    /// Scan everything; answered when done.
+    Scan(oneshot::Sender<LookReport>),
+    /// Answer once everything that happened before this is in the index.
+    Settle(oneshot::Sender<Seq>),
+    /// Somebody wants to know or do something with the engine at hand.
+    Ask(Box<dyn FnOnce(&mut FolderThread) + Send>),
+    /// The rule files were read.
+    Rules(Box<rules::Reading>),
+    /// End.
+    Stop,
+}
+
+/// Where news for a peer goes: taken in order by a task that knows the peer's session.
+#[derive(Clone)]
+pub struct Link {
+    /// The frames' tag.
+    pub tag: Tag,
+    /// News, to be encoded and sent.
+    pub out: mpsc::UnboundedSender<Out>,
+}
+
+/// News for a peer.
+pub enum Out {
+    /// Send an offer.
+    Offer(Tag, Lane, Offer),
+    /// Acknowledge frames.
+    Ack(Tag, Vec<(u64, u64)>, u64),
+    /// Bring a content.
+    Fetch(Tag, super::fetch::Fetch),
+    /// End the session: the peer breaks the protocol.
+    Cut(&'static str),
+}
+
+/// A folder at work, as others see it. Clones are the same folder.
+#[derive(Clone)]
+pub struct Folder {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: FolderId,
+    config: RwLock<FolderConfig>,
+    notes: Sender<Note>,
+    parts: RwLock<Option<Parts>>,
+    standing: Mutex<Standing>,
+    scans: Mutex<BTreeMap<LookId, Vec<oneshot::Sender<LookReport>>>>,
+}
+
+/// What a folder has once its root is there.
+#[derive(Clone)]
+pub struct Parts {
+    /// The root.
+    pub root: Root,
+    /// The hands on it.
+    pub hands: Hands,
+    /// The index, to read.
+    pub index: FolderIndex,
+    /// The rules.
+    pub scope: Arc<FolderScope>,
+}
+
+/// How a folder stands, as far as its engine does not know.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// Why the root is not used; empty while it is.
+    pub halted: Option<String>,
+    /// What looks could not look at, and what cannot be synced.
+    pub problems: BTreeMap<RelPath, (String, String)>,
+    /// Scans under way.
+    pub scanning: usize,
+    /// Directories watched.
+    pub watched: usize,
+    /// Why some are not watched.
+    pub unwatched: Option<String>,
+    /// What is wrong with the rule files.
+    pub bad_rules: Option<String>,
+}
+
+impl Folder {
+    fn new(config: FolderConfig, notes: Sender<Note>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                id: config.id.clone(),
+                config: RwLock::new(config),
+                notes,
+                parts: RwLock::default(),
+                standing: Mutex::default(),
+                scans: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Returns the folder's id.
+    #[must_use]
+    pub fn id(&self) -> &FolderId {
+        &self.inner.id
+    }
+
+    /// Returns the settings as they are now.
+    #[must_use]
+    pub fn config(&self) -> FolderConfig {
+        self.inner.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes new settings.
+    pub fn set_config(&self, config: FolderConfig) {
+        *self.inner.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// Returns root, hands and index; `None` while the root is not there.
+    #[must_use]
+    pub fn parts(&self) -> Option<Parts> {
+        self.inner.parts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_parts(&self, parts: Option<Parts>) {
+        *self.inner.parts.write().unwrap_or_else(PoisonError::into_inner) = parts;
+    }
+
+    /// Returns how it stands.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.with_standing(|standing| standing.clone())
+    }
+
+    fn with_standing<T>(&self, act: impl FnOnce(&mut Standing) -> T) -> T {
+        act(&mut self.inner.standing.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells the folder's thread something. A thread that has ended hears nothing.
+    pub fn note(&self, note: Note) {
+        let _ = self.inner.notes.send(note);
+    }
+
+    /// Runs `act` on the folder's thread and returns what it returns; `None` when the folder has
+    /// ended or its root is not there.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut FolderThread) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (sender, answer) = oneshot::channel();
+        self.note(Note::Ask(Box::new(move |thread| {
+            // Whoever asked may have gone; then nobody needs the answer.
+            let _ = sender.send(act(thread));
+        })));
+        answer.await.ok()
+    }
+
+    /// Scans everything and returns the report; `None` when the folder cannot be looked at.
+    pub async fn scan(&self) -> Option<LookReport> {
+        let (sender, answer) = oneshot::channel();
+        self.note(Note::Scan(sender));
+        answer.await.ok()
+    }
+
+    /// Waits until everything that happened in the folder before this call is in the index and
+    /// durable, and returns the last sequence then; `None` when the folder cannot be looked at.
+    pub async fn settle(&self) -> Option<Seq> {
+        let (sender, answer) = oneshot::channel();
+        self.note(Note::Settle(sender));
+        answer.await.ok()
+    }
+
+    /// Ends the folder's thread. Users' files stay as they are.
+    pub fn stop(&self) {
+        self.note(Note::Stop);
+    }
+}

@@ -1,0 +1,187 @@
+//! The rule files of one folder, read and asked.
+//!
+//! # Invariants
+//! - Rules that do not parse, or miss an include, change nothing: the last good ones stay. With
+//!   none yet, only the rule files themselves are synced.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ignore_rules::Rules;
+use rustix::fd::AsFd;
+use syncd_core::engine::Scope as CoreScope;
+use syncd_core::flow::index::Known;
+use syncd_core::model::{Kind, RelPath};
+
+use crate::flow::detect::Scope;
+use crate::flow::index::FolderIndex;
+use crate::world::disk::Root;
+
+/// The device's own rules, never synced, asked first.
+const LOCAL: &str = ".stignore.local";
+
+/// The folder's rules, an ordinary synced file.
+const SHARED: &str = ".stignore";
+
+/// The largest rule file that is read, in bytes.
+const RULE_BYTES_MAX: u64 = 4 << 20;
+
+/// What is synced in a folder.
+#[derive(Debug)]
+pub struct FolderScope {
+    /// `None` until the first good reading.
+    rules: RwLock<Option<Arc<Rules>>>,
+    files: RwLock<BTreeSet<RelPath>>,
+    root: Root,
+}
+
+/// What reading the rule files came to.
+#[derive(Debug)]
+pub struct Reading {
+    /// What is wrong, if anything; the rules are then as they were.
+    pub problem: Option<String>,
+    /// The synced files that hold rules.
+    pub files: BTreeSet<RelPath>,
+    /// Whether anything is other than before.
+    pub changed: bool,
+}
+
+impl FolderScope {
+    /// Makes a scope that knows no rules yet.
+    #[must_use]
+    pub fn new(root: Root) -> Self {
+        Self { rules: RwLock::default(), files: RwLock::default(), root }
+    }
+
+    /// Reads the rule files and takes them if they are good.
+    pub fn read(&self, index: &FolderIndex) -> Reading {
+        let mut files = BTreeSet::new();
+        let local = self.text_of(LOCAL);
+        let shared = self.text_of(SHARED);
+        files.extend(RelPath::parse(SHARED));
+        let mut sources: Vec<(&str, &[u8])> = Vec::new();
+        if let Some(text) = &local {
+            sources.push((LOCAL, text));
+        }
+        if let Some(text) = &shared {
+            sources.push((SHARED, text));
+        }
+        let mut include = |name: &str| {
+            files.extend(RelPath::parse(name));
+            self.text_of(name)
+        };
+        let parsed = Rules::parse(&sources, &mut include);
+        let problem = match parsed {
+            Ok(mut rules) => {
+                if rules.wants_gitignore() {
+                    self.feed_gitignores(&mut rules, index, &mut files);
+                }
+                let changed = self.take(rules, &files);
+                return Reading { problem: None, files, changed };
+            }
+            Err(error) => error.to_string(),
+        };
+        let changed = *self.files.read().unwrap_or_else(PoisonError::into_inner) != files;
+        *self.files.write().unwrap_or_else(PoisonError::into_inner) = files.clone();
+        Reading { problem: Some(problem), files, changed }
+    }
+
+    fn take(&self, rules: Rules, files: &BTreeSet<RelPath>) -> bool {
+        *self.files.write().unwrap_or_else(PoisonError::into_inner) = files.clone();
+        let mut held = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = held.as_deref() != Some(&rules);
+        *held = Some(Arc::new(rules));
+        changed
+    }
+
+    fn feed_gitignores(
+        &self,
+        rules: &mut Rules,
+        index: &FolderIndex,
+        files: &mut BTreeSet<RelPath>,
+    ) {
+        let mut found = BTreeSet::from_iter(RelPath::parse(".gitignore"));
+        // An index that cannot be read stops the folder elsewhere; here the root's file counts.
+        let _ = index.walk(&RelPath::root(), &mut |path, entry| {
+            if path.name() == b".gitignore" && entry.record.kind == Kind::File {
+                found.insert(path.clone());
+            }
+            true
+        });
+        for path in found {
+            if let Some(text) = self.bytes_of(&path) {
+                let dir = path.parent().unwrap_or_else(RelPath::root);
+                rules.set_gitignore(dir.as_bytes(), Some(&text));
+            }
+            files.insert(path);
+        }
+    }
+
+    fn text_of(&self, name: &str) -> Option<Vec<u8>> {
+        self.bytes_of(&RelPath::parse(name).ok()?)
+    }
+
+    fn bytes_of(&self, path: &RelPath) -> Option<Vec<u8>> {
+        let fd = self.root.open_file(path).ok()?;
+        let size = rustix::fs::fstat(fd.as_fd()).ok()?.st_size;
+        if u64::try_from(size).ok()? > RULE_BYTES_MAX {
+            return None;
+        }
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut std::fs::File::from(fd), &mut text).ok()?;
+        Some(text)
+    }
+
+    /// Tells which rule decides on `path`.
+    #[must_use]
+    pub fn verdict(&self, path: &RelPath, is_dir: bool) -> Option<ignore_rules::Verdict> {
+        Some(self.rules()?.verdict(path.as_bytes(), is_dir))
+    }
+
+    fn rules(&self) -> Option<Arc<Rules>> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_rule_file(&self, path: &RelPath) -> bool {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).contains(path)
+    }
+
+    /// Returns the same scope in the form the engine asks.
+    #[must_use]
+    pub fn for_engine(self: &Arc<Self>) -> CoreScope {
+        let scope = Arc::clone(self);
+        CoreScope::new(move |path, is_dir| scope.synced(path, is_dir))
+    }
+}
+
+impl Scope for FolderScope {
+    fn synced(&self, path: &RelPath, is_dir: bool) -> bool {
+        if path.is_reserved() || path.as_bytes() == LOCAL.as_bytes() || !self.root.is_ours(path) {
+            return false;
+        }
+        match self.rules() {
+            Some(rules) => !rules.verdict(path.as_bytes(), is_dir).ignored,
+            None => self.is_rule_file(path),
+        }
+    }
+
+    fn descend(&self, dir: &RelPath) -> bool {
+        if dir.is_reserved() {
+            return false;
+        }
+        self.rules().is_none_or(|rules| rules.may_hold_synced(dir.as_bytes()))
+    }
+}
+
+/// Tells whether a change of `path` may change the rules.
+#[must_use]
+pub fn is_local_rule_file(path: &RelPath) -> bool {
+    path.as_bytes() == LOCAL.as_bytes() || path.name() == b".gitignore"
+}
+
+/// Tells whether the index knows `path`; used where a missing entry and a failing index are the
+/// same.
+#[must_use]
+pub fn knows(index: &FolderIndex, path: &RelPath) -> bool {
+    matches!(index.get(path), Ok(Some(_)))
+}

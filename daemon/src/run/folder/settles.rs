@@ -1,0 +1,138 @@
+//! The workers that settle batches of jobs and make the store durable, in the order of writes of
+//! ARCHITECTURE.md: bytes, intents, swap, directories, index, intents closed.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use syncd_core::engine::Event;
+use syncd_core::flow::index::Index;
+use syncd_core::flow::settle::{Job, Placed, SettleError, Step, Ticket, Trouble};
+use syncd_core::model::{ContentId, Seq};
+
+use super::{Folder, Note, Parts};
+use crate::flow::index::{Intent, IntentBatch, Ledger, Store};
+
+/// Starts the worker that takes batches of jobs; it ends when the sender is dropped.
+pub fn start_settling(
+    folder: Folder,
+    parts: Parts,
+    ledger: Ledger,
+) -> std::io::Result<Sender<Vec<Job>>> {
+    let (sender, batches) = channel();
+    std::thread::Builder::new().name(format!("settle {}", folder.id())).spawn(move || {
+        let batches: Receiver<Vec<Job>> = batches;
+        while let Ok(jobs) = batches.recv() {
+            let (outcomes, batch) = settle(&folder, &parts, &ledger, &jobs);
+            folder.note(Note::Settled(Event::Settled { outcomes }, batch));
+        }
+    })?;
+    Ok(sender)
+}
+
+type Outcomes = Vec<(Ticket, Result<Vec<Placed>, SettleError>)>;
+
+fn settle(
+    folder: &Folder,
+    parts: &Parts,
+    ledger: &Ledger,
+    jobs: &[Job],
+) -> (Outcomes, Option<IntentBatch>) {
+    stage_again(parts, jobs);
+    let ready: BTreeMap<Ticket, Result<(), SettleError>> =
+        parts.hands.ready(jobs).into_iter().collect();
+    let is_ready = |job: &&Job| matches!(ready.get(&job.ticket), Some(Ok(())));
+    let taken: Vec<Job> = jobs.iter().filter(is_ready).cloned().collect();
+    let intents: Vec<Intent> = taken.iter().flat_map(|job| intents_of(folder, job)).collect();
+    let batch = match ledger.open_intents(&intents) {
+        Ok(batch) => batch,
+        Err(error) => {
+            // Nothing was changed on the users' paths: the jobs come again.
+            tracing::error!(folder = %folder.id(), %error, "no intent could be written");
+            let failed = |job: &Job| {
+                parts.hands.unready(job.ticket);
+                let path = job.becomes.last().map(|(path, _)| path.clone());
+                let path = path.unwrap_or_else(syncd_core::model::RelPath::root);
+                (job.ticket, Err(SettleError::Trouble { path, trouble: Trouble::Disk }))
+            };
+            return (jobs.iter().map(failed).collect(), None);
+        }
+    };
+    let mut outcomes = parts.hands.take(&taken);
+    let refused = ready.into_iter().filter_map(|(ticket, answer)| Some((ticket, answer.err()?)));
+    outcomes.extend(refused.map(|(ticket, error)| (ticket, Err(error))));
+    (outcomes, Some(batch))
+}
+
+/// Stages anew what an earlier batch used up for another path with the same bytes.
+fn stage_again(parts: &Parts, jobs: &[Job]) {
+    for step in jobs.iter().flat_map(|job| &job.steps) {
+        let Step::Place { content, .. } = step else { continue };
+        if parts.hands.has(*content) {
+            continue;
+        }
+        let holders = parts.index.holders(*content, 4).unwrap_or_default();
+        let found = holders.iter().any(|path| parts.hands.from_local(path, *content).is_ok());
+        if !found && let Err(error) = parts.hands.from_trash(*content) {
+            // Then the job is not ready, and its bytes are fetched again.
+            tracing::debug!(%error, "bytes for a job are not staged any more");
+        }
+    }
+}
+
+fn intents_of(folder: &Folder, job: &Job) -> Vec<Intent> {
+    let staged = job.steps.iter().find_map(|step| match step {
+        Step::Place { content, .. } => Some(*content),
+        Step::KeepAs { .. }
+        | Step::Dress { .. }
+        | Step::MakeDirectory { .. }
+        | Step::Trash { .. }
+        | Step::RemoveDirectory { .. } => None,
+    });
+    job.becomes
+        .iter()
+        .map(|(path, record)| Intent {
+            folder: folder.id().clone(),
+            job: job.ticket.0,
+            path: path.clone(),
+            record: record.clone(),
+            staged: staged.filter(|c| *c == record.content && *c != ContentId::NONE),
+            expected: None,
+        })
+        .collect()
+}
+
+/// An order to make the store durable.
+pub struct PersistOrder {
+    /// Repeated in the answer.
+    pub seq: Seq,
+    /// Intents whose records are in the index by now.
+    pub done: Vec<IntentBatch>,
+}
+
+/// Starts the worker that makes the store durable; it ends when the sender is dropped.
+pub fn start_persisting(
+    folder: Folder,
+    store: Store,
+    ledger: Ledger,
+) -> std::io::Result<Sender<PersistOrder>> {
+    let (sender, orders) = channel();
+    std::thread::Builder::new().name(format!("persist {}", folder.id())).spawn(move || {
+        let orders: Receiver<PersistOrder> = orders;
+        while let Ok(order) = orders.recv() {
+            if let Err(error) = store.persist() {
+                // What is not durable is not told: the folder stops here, the disk is failing.
+                tracing::error!(folder = %folder.id(), %error, "the index cannot be made durable");
+                folder.with_standing(|s| s.halted = Some(format!("the index cannot be kept: {error}")));
+                return;
+            }
+            if !order.done.is_empty() {
+                let mark = Some((store.id(), order.seq));
+                if let Err(error) = ledger.close_intents(&order.done, mark) {
+                    tracing::error!(folder = %folder.id(), %error, "intents cannot be closed");
+                }
+            }
+            folder.note(Note::Event(Event::Persisted { seq: order.seq }));
+        }
+    })?;
+    Ok(sender)
+}

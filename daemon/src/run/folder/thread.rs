@@ -1,0 +1,474 @@
+//! The loop around one folder's engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use syncd_core::engine::{Action, Cause, Engine, Event, LookId, Notice};
+use syncd_core::flow::detect::{Debouncer, Hint, Look};
+use syncd_core::flow::settle::Job;
+use syncd_core::model::{DeviceId, Kind, RelPath, Seq, Tick};
+use tokio::sync::oneshot;
+
+use super::looks::LookOrder;
+use super::settles::PersistOrder;
+use super::{Folder, Link, Note, Out, Parts, rules};
+use crate::flow::detect::{Heard, LookReport, Scope, Watcher};
+use crate::flow::index::{FolderIndex, IntentBatch};
+use crate::run::fetch::Fetch;
+use crate::run::{Daemon, Happening};
+
+/// How often everything is scanned, whatever the watcher says.
+const SCAN_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// How often it is scanned while directories are not watched.
+const SCAN_UNWATCHED_EVERY: Duration = Duration::from_secs(60);
+
+/// How often displaced files are looked at for late writes, and old versions pruned.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
+
+/// Old versions are pruned every so many tidyings.
+const PRUNE_EVERY: u32 = 600;
+
+/// The workers of one folder, and its watcher.
+pub struct Workers {
+    /// Takes looks.
+    pub looks: Sender<LookOrder>,
+    /// Takes batches of jobs.
+    pub settles: Sender<Vec<Job>>,
+    /// Takes orders to make the store durable.
+    pub persists: Sender<PersistOrder>,
+    /// Hears of changes; `None` where nothing can be watched.
+    pub watcher: Option<Watcher>,
+}
+
+/// Somebody who waits until all that happened is in the index and durable.
+struct Settling {
+    cookie: Option<u64>,
+    /// Looks that were under way, or came of the cookie.
+    looks: Vec<LookId>,
+    seq: Option<Seq>,
+    done: oneshot::Sender<Seq>,
+}
+
+/// One folder's thread: the engine and all that moves it.
+pub struct FolderThread {
+    daemon: Arc<Daemon>,
+    folder: Folder,
+    parts: Parts,
+    /// The engine, for questions.
+    pub engine: Engine,
+    index: FolderIndex,
+    workers: Workers,
+    debouncer: Debouncer,
+    links: BTreeMap<DeviceId, Link>,
+    to_close: Vec<IntentBatch>,
+    scans: BTreeMap<LookId, Vec<oneshot::Sender<LookReport>>>,
+    settlings: Vec<Settling>,
+    looking: Vec<LookId>,
+    look: u64,
+    began: Instant,
+    scanned: Instant,
+    tidied: Instant,
+    tidyings: u32,
+    failed: Option<String>,
+}
+
+impl FolderThread {
+    /// Makes the thread's state; [`FolderThread::run`] lets it live.
+    pub fn new(
+        daemon: Arc<Daemon>,
+        folder: Folder,
+        parts: Parts,
+        engine: Engine,
+        workers: Workers,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            daemon,
+            folder,
+            index: parts.index.clone(),
+            parts,
+            engine,
+            workers,
+            debouncer: Debouncer::default(),
+            links: BTreeMap::new(),
+            to_close: Vec::new(),
+            scans: BTreeMap::new(),
+            settlings: Vec::new(),
+            looking: Vec::new(),
+            look: 0,
+            began: now,
+            scanned: now,
+            tidied: now,
+            tidyings: 0,
+            failed: None,
+        }
+    }
+
+    /// Returns root, hands and index.
+    #[must_use]
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Returns the index.
+    #[must_use]
+    pub fn index(&self) -> &FolderIndex {
+        &self.index
+    }
+
+    /// Closes intents of an earlier run when the store is next made durable.
+    pub fn close_when_durable(&mut self, batches: Vec<IntentBatch>) {
+        self.to_close.extend(batches);
+    }
+
+    /// Takes notes until told to stop (`true`) or until the root is lost (`false`).
+    pub fn run(&mut self, notes: &Receiver<Note>) -> bool {
+        if self.workers.watcher.is_none() {
+            self.scan(None);
+        }
+        loop {
+            self.due();
+            if let Some(why) = self.failed.take() {
+                self.folder.with_standing(|s| s.halted = Some(why));
+                return false;
+            }
+            match notes.recv_timeout(self.patience()) {
+                Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
+                Ok(note) => self.take(note),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn now(&self) -> Tick {
+        Tick(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn patience(&self) -> Duration {
+        let deadlines = [self.debouncer.next_deadline(), self.engine.next_deadline()];
+        let next = deadlines.into_iter().flatten().min();
+        let until = next.map_or(TIDY_EVERY, |tick| Duration::from_millis(tick.since(self.now())));
+        until.min(TIDY_EVERY)
+    }
+
+    /// Does what its time has come for.
+    fn due(&mut self) {
+        let now = self.now();
+        let due = self.debouncer.due(now);
+        let (lost, seen): (Vec<_>, Vec<_>) = due.into_iter().partition(|due| due.lost);
+        for (cause, due) in [(Cause::Watched, seen), (Cause::Scanned, lost)] {
+            if !due.is_empty() {
+                self.begin_look(cause, due.into_iter().map(|due| due.look).collect());
+            }
+        }
+        if self.engine.next_deadline().is_some_and(|deadline| deadline <= now) {
+            let woken = self.engine.wake(now, &mut self.index);
+            self.after(woken);
+        }
+        self.answer_settlings();
+        if self.tidied.elapsed() >= TIDY_EVERY {
+            self.tidy();
+        }
+        let every = match self.folder.with_standing(|s| s.unwatched.is_some()) {
+            true => SCAN_UNWATCHED_EVERY,
+            false => SCAN_EVERY,
+        };
+        if self.scanned.elapsed() >= every {
+            self.scan(None);
+        }
+    }
+
+    fn tidy(&mut self) {
+        self.tidied = Instant::now();
+        self.tidyings += 1;
+        for late in self.parts.hands.late_writes() {
+            match late {
+                Ok(late) => self.look_at([late.path, late.kept]),
+                Err(error) => tracing::warn!(folder = %self.folder.id(), %error, "a late write"),
+            }
+        }
+        if self.tidyings % PRUNE_EVERY == 0
+            && let Err(error) = self.parts.hands.prune(crate::run::now_unix_ms())
+        {
+            tracing::warn!(folder = %self.folder.id(), %error, "old versions were not pruned");
+        }
+        if let Err(problem) = self.parts.root.is_in_place() {
+            self.failed = Some(problem.to_string());
+        }
+    }
+
+    fn take(&mut self, note: Note) {
+        match note {
+            Note::Event(event) => self.tell(event),
+            Note::Settled(event, batch) => {
+                self.tell(event);
+                self.to_close.extend(batch);
+            }
+            Note::Heard(heard) => self.heard(heard),
+            Note::Looked(look, report) => self.looked(look, report),
+            Note::PeerUp { peer, hello, link } => {
+                self.links.insert(peer, link);
+                self.tell(Event::PeerUp { peer, hello });
+            }
+            Note::Scan(done) => self.scan(Some(done)),
+            Note::Settle(done) => self.settle(done),
+            Note::Ask(act) => act(self),
+            Note::Rules(reading) => self.take_rules(&reading),
+            Note::Stop => {}
+        }
+    }
+
+    /// Tells the engine a fact and does what it orders.
+    pub fn tell(&mut self, event: Event) {
+        if let Event::PeerDown { peer } = &event {
+            self.links.remove(peer);
+        }
+        let now = self.now();
+        let handled = self.engine.handle(now, event, &mut self.index);
+        self.after(handled);
+    }
+
+    fn after(&mut self, handled: Result<(), syncd_core::flow::index::IndexError>) {
+        if let Err(error) = handled {
+            tracing::error!(folder = %self.folder.id(), %error, "the index failed");
+            self.failed = Some(format!("the index failed: {error}"));
+            return;
+        }
+        while let Some(action) = self.engine.next_action() {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Look { look, what } => self.order_look(look, what),
+            Action::Settle { jobs } => self.send_or_fail(|w| w.settles.send(jobs).is_ok()),
+            Action::Persist { seq } => {
+                let done = std::mem::take(&mut self.to_close);
+                self.send_or_fail(|w| w.persists.send(PersistOrder { seq, done }).is_ok());
+            }
+            Action::Fetch { ticket, peer, path, kind, content, size } => {
+                let fetch = Fetch { ticket, path, kind, content, size };
+                self.out(peer, |tag| Out::Fetch(tag, fetch));
+            }
+            Action::Offer { peer, lane, offer } => {
+                self.out(peer, |tag| Out::Offer(tag, lane, offer));
+            }
+            Action::Ack { peer, frames, sent } => {
+                self.out(peer, |tag| Out::Ack(tag, frames, sent));
+            }
+            Action::Cut { peer, why } => self.out(peer, |_| Out::Cut(why)),
+            Action::ReserveCounters => match self.daemon.ledger.reserve() {
+                Ok(counters) => {
+                    self.tell(Event::CountersReserved { counters });
+                }
+                Err(error) => self.failed = Some(format!("no counters could be reserved: {error}")),
+            },
+            Action::ReadRules => self.read_rules(),
+            Action::Halt => self.failed = Some("the folder's root is gone".to_owned()),
+            Action::Tell(notice) => self.notice(notice),
+        }
+    }
+
+    fn send_or_fail(&mut self, send: impl FnOnce(&Workers) -> bool) {
+        if !send(&self.workers) {
+            self.failed = Some("a worker of the folder has ended".to_owned());
+        }
+    }
+
+    fn out(&mut self, peer: DeviceId, out: impl FnOnce(syncd_core::protocol::Tag) -> Out) {
+        if let Some(link) = self.links.get(&peer) {
+            // A link whose session is over swallows; the engine hears PeerDown soon.
+            let _ = link.out.send(out(link.tag.clone()));
+        }
+    }
+
+    fn begin_look(&mut self, cause: Cause, what: Vec<Look>) -> LookId {
+        self.look += 1;
+        let look = LookId::Begun(self.look);
+        self.tell(Event::LookBegun { look, cause });
+        self.order_look(look, what);
+        look
+    }
+
+    fn order_look(&mut self, look: LookId, what: Vec<Look>) {
+        self.looking.push(look);
+        self.folder.with_standing(|s| s.scanning += 1);
+        self.send_or_fail(|w| w.looks.send(LookOrder { look, what }).is_ok());
+    }
+
+    /// Looks at single paths soon.
+    pub fn look_at(&mut self, paths: impl IntoIterator<Item = RelPath>) {
+        let now = self.now();
+        for path in paths {
+            self.debouncer.touched(&path, Hint::Closed, now);
+        }
+    }
+
+    fn scan(&mut self, done: Option<oneshot::Sender<LookReport>>) {
+        self.scanned = Instant::now();
+        let look = self.begin_look(Cause::Scanned, vec![Look::Tree(RelPath::root())]);
+        self.scans.entry(look).or_default().extend(done);
+    }
+
+    fn looked(&mut self, look: LookId, report: LookReport) {
+        self.looking.retain(|other| *other != look);
+        let now = self.now();
+        for path in &report.again {
+            self.debouncer.touched(path, Hint::Again, now);
+        }
+        self.folder.with_standing(|s| {
+            s.scanning = s.scanning.saturating_sub(1);
+            for problem in &report.problems {
+                let text = (problem.what.clone(), problem.advice.to_owned());
+                s.problems.insert(problem.path.clone(), text);
+            }
+            for path in &report.unsupported {
+                let what = "neither a file, a directory nor a symlink, or on another disk";
+                let text = (what.to_owned(), "ignore it in .stignore".to_owned());
+                s.problems.insert(path.clone(), text);
+            }
+        });
+        self.tell(Event::LookDone { look, attested: !report.broken_off });
+        for done in self.scans.remove(&look).unwrap_or_default() {
+            // Whoever asked may have gone.
+            let _ = done.send(report.clone());
+        }
+        for settling in &mut self.settlings {
+            settling.looks.retain(|other| *other != look);
+        }
+    }
+
+    fn heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Touched { path, hint } => {
+                let now = self.now();
+                self.debouncer.touched(&path, hint, now);
+                if rules::is_local_rule_file(&path) {
+                    self.read_rules();
+                }
+            }
+            Heard::Coverage(coverage) => self.folder.with_standing(|s| {
+                s.watched = coverage.watched;
+                s.unwatched = coverage.reason.filter(|_| coverage.unwatched > 0);
+            }),
+            Heard::Cookie(number) => {
+                for at in 0..self.settlings.len() {
+                    if self.settlings[at].cookie == Some(number) {
+                        self.settlings[at].cookie = None;
+                        self.flush_debouncer(at);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins to wait, for `done`, until all that happened is in the index and durable: first
+    /// for a cookie that proves the watcher's queue, then for the looks that came of it.
+    fn settle(&mut self, done: oneshot::Sender<Seq>) {
+        let whole = self.folder.with_standing(|s| s.unwatched.is_none());
+        let cookie = self.workers.watcher.as_ref().filter(|_| whole).and_then(|w| w.cookie().ok());
+        self.settlings.push(Settling { cookie, looks: self.looking.clone(), seq: None, done });
+        if cookie.is_none() {
+            let look = self.begin_look(Cause::Watched, vec![Look::Tree(RelPath::root())]);
+            if let Some(settling) = self.settlings.last_mut() {
+                settling.looks.push(look);
+            }
+        }
+    }
+
+    /// Looks at once at all that the debouncer still holds back.
+    fn flush_debouncer(&mut self, at: usize) {
+        let due = self.debouncer.due(Tick(u64::MAX));
+        let mut looks = self.looking.clone();
+        if !due.is_empty() {
+            let what = due.into_iter().map(|due| due.look).collect();
+            looks.push(self.begin_look(Cause::Watched, what));
+        }
+        self.settlings[at].looks.extend(looks);
+    }
+
+    fn answer_settlings(&mut self) {
+        let last = self.engine.last_seq();
+        let durable = self.engine.durable_seq();
+        let mut waiting = Vec::new();
+        for mut settling in std::mem::take(&mut self.settlings) {
+            if settling.cookie.is_none() && settling.looks.is_empty() && settling.seq.is_none() {
+                settling.seq = Some(last);
+            }
+            match settling.seq {
+                // Whoever asked may have gone.
+                Some(seq) if durable >= seq => drop(settling.done.send(seq)),
+                _ if settling.done.is_closed() => {}
+                _ => waiting.push(settling),
+            }
+        }
+        self.settlings = waiting;
+    }
+
+    /// Reads the rule files and tells everybody what they say.
+    pub fn read_rules(&mut self) {
+        let reading = self.parts.scope.read(&self.index);
+        self.take_rules(&reading);
+    }
+
+    fn take_rules(&mut self, reading: &rules::Reading) {
+        self.folder.with_standing(|s| s.bad_rules.clone_from(&reading.problem));
+        if let Some(problem) = &reading.problem {
+            let text = format!("the ignore rules are not used: {problem}");
+            self.daemon.tell(Happening::folder(self.folder.id(), "rules-bad", &text));
+        }
+        let scope = self.parts.scope.for_engine();
+        let rule_files = reading.files.clone();
+        self.tell(Event::RulesChanged { scope, rule_files });
+        if reading.changed
+            && let Some(watcher) = &self.workers.watcher
+        {
+            watcher.watch_tree(&RelPath::root());
+        }
+    }
+
+    /// Pauses or resumes the folder.
+    pub fn pause(&mut self, paused: bool) {
+        self.tell(Event::Paused { paused });
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        let id = self.folder.id();
+        let what = |kind: Kind| match kind {
+            Kind::Tombstone => "deleted",
+            Kind::Directory => "directory",
+            Kind::File | Kind::Symlink => "file",
+        };
+        let happening = match notice {
+            Notice::Changed { path, kind } => {
+                let text = format!("{path} changed here ({})", what(kind));
+                Happening::path(id, "file-changed", path, &text)
+            }
+            Notice::Placed { path, kind, author } => {
+                let text = format!("{path} came from {} ({})", author.short(), what(kind));
+                Happening::path(id, "file-settled", path, &text).by(author)
+            }
+            Notice::Conflict { path, copy } => {
+                let text = format!("{path} was written on two devices; the other version is {copy}");
+                Happening::path(id, "conflict", path, &text)
+            }
+            Notice::Held { count } => {
+                let text = format!(
+                    "{count} deletes found by a scan are held; say 'syncctl held approve' if they are meant"
+                );
+                Happening::folder(id, "held", &text)
+            }
+        };
+        self.daemon.tell(happening);
+    }
+
+    /// Tells whether `path` is synced here by the rules.
+    #[must_use]
+    pub fn is_synced(&self, path: &RelPath, is_dir: bool) -> bool {
+        self.parts.scope.synced(path, is_dir)
+    }
+}

@@ -1,0 +1,168 @@
+//! Pulling, the answering half: a peer gets bytes of the folders it shares, and no others.
+//!
+//! # Invariants
+//! - Bytes go out only for a path that the index holds live with that content, checked against
+//!   their ids as they are read: what rotted or changed on the disk is not handed on.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use syncd_core::flow::digest::{BlockList, Cutter, average_for};
+use syncd_core::flow::index::{Index, Known};
+use syncd_core::model::limits::WHOLE_BYTES_MAX;
+use syncd_core::model::{BlockId, ContentId, Kind, Record, RelPath};
+use syncd_core::protocol::{self, Body, Frame, Have, Need, Want, WantedItem};
+
+use super::Daemon;
+use super::folder::links::small_content;
+use super::folder::{Folder, Parts};
+use super::session::Peer;
+use crate::world::net::Lane;
+
+/// Answers are sent when they hold so many bytes.
+const FRAME_BYTES: usize = 512 << 10;
+
+/// Items or ranges that one request may name.
+const ITEMS_MAX: usize = 4096;
+
+/// Answers a request; the answers go out as they are read. Waits while the peer takes none.
+pub async fn serve(daemon: &Arc<Daemon>, peer: &Arc<Peer>, folder: Option<&Folder>, want: Want) {
+    let parts = folder.and_then(Folder::parts);
+    let (daemon, peer) = (Arc::clone(daemon), Arc::clone(peer));
+    let handle = tokio::runtime::Handle::current();
+    let turn = Arc::clone(&daemon.serving).acquire_owned().await;
+    tokio::task::spawn_blocking(move || {
+        let mut answer = Answer { peer: &peer, handle: &handle, haves: Vec::new(), bytes: 0 };
+        for (at, item) in (0..).zip(want.items.into_iter().take(ITEMS_MAX)) {
+            let mut say = |body| answer.say(Have { request: want.request, item: at, body });
+            let served = match &parts {
+                Some(parts) => serve_item(&daemon, parts, &item, &mut say),
+                None => None,
+            };
+            if served.is_none() {
+                say(Body::NotThere);
+            }
+        }
+        answer.flush();
+        drop(turn);
+    });
+}
+
+/// Answers on their way into frames.
+struct Answer<'a> {
+    peer: &'a Peer,
+    handle: &'a tokio::runtime::Handle,
+    haves: Vec<Have>,
+    bytes: usize,
+}
+
+impl Answer<'_> {
+    fn say(&mut self, have: Have) {
+        self.bytes += match &have.body {
+            Body::Whole(bytes) | Body::Range { bytes, .. } => bytes.len() + 32,
+            Body::Blocks(list) => list.blocks.len() * 36,
+            Body::NotThere => 16,
+        };
+        self.haves.push(have);
+        if self.bytes >= FRAME_BYTES {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.haves.is_empty() {
+            return;
+        }
+        self.bytes = 0;
+        let frame = Frame::Have(std::mem::take(&mut self.haves));
+        let bytes = Bytes::from(protocol::encode(&frame));
+        // A session that is over needs no answers.
+        let _ = self.handle.block_on(self.peer.out.send(Lane::Data, bytes));
+    }
+}
+
+fn serve_item(
+    daemon: &Daemon,
+    parts: &Parts,
+    item: &WantedItem,
+    say: &mut dyn FnMut(Body),
+) -> Option<()> {
+    let (path, record) = source(parts, item)?;
+    match &item.need {
+        Need::Whole if record.size <= WHOLE_BYTES_MAX => {
+            say(Body::Whole(small_content(parts, &path, &record)?));
+            Some(())
+        }
+        Need::Whole => None,
+        Need::Blocks => {
+            say(Body::Blocks(block_list(daemon, parts, &path, &record)?));
+            Some(())
+        }
+        Need::Ranges(ranges) => {
+            let list = block_list(daemon, parts, &path, &record)?;
+            let blocks: BTreeMap<u64, (u32, BlockId)> =
+                list.placed().map(|(offset, block)| (offset, (block.size, block.id))).collect();
+            let file = std::fs::File::from(parts.root.open_file(&path).ok()?);
+            for (offset, size) in ranges.iter().take(ITEMS_MAX) {
+                let (known, id) = blocks.get(offset)?;
+                if known != size {
+                    return None;
+                }
+                let mut bytes = vec![0; *size as usize];
+                file.read_exact_at(&mut bytes, *offset).ok()?;
+                if BlockId::of(&bytes) != *id {
+                    return None;
+                }
+                say(Body::Range { offset: *offset, bytes });
+            }
+            Some(())
+        }
+    }
+}
+
+/// Finds a path that holds the wanted content: the one named, or another.
+fn source(parts: &Parts, item: &WantedItem) -> Option<(RelPath, Record)> {
+    let fits = |path: RelPath| {
+        let entry = parts.index.get(&path).ok()??;
+        let record = entry.record;
+        let same = record.kind == item.kind && record.content == item.content;
+        (same && entry.local.is_here()).then_some((path, record))
+    };
+    if let Some(found) = fits(item.path.clone()) {
+        return Some(found);
+    }
+    if item.kind != Kind::File {
+        return None;
+    }
+    parts.index.holders(item.content, 4).ok()?.into_iter().find_map(fits)
+}
+
+/// Returns the block list of a file, cutting it if it is not kept.
+fn block_list(daemon: &Daemon, parts: &Parts, path: &RelPath, record: &Record) -> Option<BlockList> {
+    if let Ok(Some(list)) = daemon.store.blocks(record.content) {
+        return Some(list);
+    }
+    let average = average_for(record.size, None)?;
+    let file = std::fs::File::from(parts.root.open_file(path).ok()?);
+    let mut cutter = Cutter::new(average);
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut offset = 0;
+    loop {
+        let count = file.read_at(&mut buffer, offset).ok()?;
+        if count == 0 {
+            break;
+        }
+        cutter.feed(&buffer[..count]);
+        hasher.update(&buffer[..count]);
+        offset += count as u64;
+    }
+    let list = cutter.finish();
+    let whole = ContentId(*hasher.finalize().as_bytes()) == record.content;
+    if whole && let Err(error) = daemon.store.put_blocks(record.content, &list) {
+        tracing::warn!(%error, "a block list was not kept");
+    }
+    whole.then_some(list)
+}

@@ -1,0 +1,207 @@
+//! Starting and ending the daemon.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, RwLock};
+
+use anyhow::Context;
+use jiff::Timestamp;
+use sd_notify::NotifyState;
+use syncd_home::{Config, Discovery, HTTP_LISTEN_DEFAULT, Home, HomeLock, Listen, Topology};
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Receiver;
+
+use super::desk::FrontDesk;
+use super::{Daemon, Happening, Happenings, SERVING_MAX, Unfinished, folder, session};
+use crate::flow::index::{Ledger, Store, begin_life};
+use crate::world::control::{Control, Http};
+use crate::world::net::{self, NetConfig, NetEvent};
+
+/// Events numbered before a restart are below the number after it: the wall clock in
+/// milliseconds gives the first number, which no run reaches by counting.
+fn first_event() -> u64 {
+    super::now_unix_ms()
+}
+
+/// Runs the daemon of `home` until it is told to stop.
+///
+/// # Errors
+/// When it cannot start: the home is in use, settings are bad, a port is taken, the disk fails.
+pub async fn run(home: Home) -> anyhow::Result<()> {
+    let lock = home.lock()?;
+    let identity = home.init(None)?;
+    let config = Config::load(&home)?;
+    let (ledger, ledger_opened) = Ledger::open(&home.ledger_path())?;
+    let (store, opened) = Store::open(&home.index_dir())?;
+    let life = begin_life(&store, opened, &ledger, ledger_opened)?;
+    if let Some(why) = &life.why {
+        tracing::warn!(why, "a new incarnation begins; folders are joined as if for the first time");
+    }
+    let unfinished =
+        Unfinished { intents: ledger.pending_intents(), batches: ledger.pending_batches() };
+    let trusted = config.devices.iter().filter(|d| may_talk(&config, d.id));
+    let (net, events) = net::start(NetConfig {
+        seed: *identity.seed(),
+        listen: config.listen.addresses(),
+        listen_is_default: matches!(config.listen, Listen::Default),
+        mdns: config.discovery.contains(&Discovery::Mdns),
+        name: config.name.clone(),
+        trusted: trusted.map(|d| (d.id, remembered(&ledger, d))).collect(),
+    })
+    .await?;
+    let happenings = Happenings::new(first_event(), tokio::runtime::Handle::current());
+    let daemon = Arc::new(Daemon {
+        home: home.clone(),
+        me: identity.device_id,
+        incarnation: life.incarnation,
+        store,
+        ledger,
+        net,
+        happenings,
+        started: Timestamp::now(),
+        serving: Arc::new(Semaphore::new(SERVING_MAX)),
+        config: RwLock::new(config.clone()),
+        boot_nonce: getrandom::u64().context("the system gives no random numbers")?,
+        epochs: AtomicU32::new(0),
+        folders: Mutex::new(BTreeMap::new()),
+        peers: Mutex::default(),
+        offered: Mutex::default(),
+        unfinished: Mutex::new(unfinished),
+        heard: Mutex::default(),
+    });
+    for settings in config.folders.clone() {
+        daemon.add_folder(folder::begin(&daemon, settings)?);
+    }
+    let control = open_control(&lock, &home, &config).await?;
+    tokio::spawn(listen(Arc::clone(&daemon), events));
+    notify(&[NotifyState::Ready]);
+    watchdog();
+    tracing::info!(device = %daemon.me, home = %home.dir().display(), "syncd is running");
+    control.serve(Arc::new(FrontDesk::new(Arc::clone(&daemon))), stopped()).await?;
+    end(&daemon).await;
+    drop(lock);
+    Ok(())
+}
+
+/// Tells whether this device talks to `device` at all.
+fn may_talk(config: &Config, device: syncd_core::model::DeviceId) -> bool {
+    match config.topology {
+        Topology::Mesh => true,
+        Topology::Hub { hub } => hub == device,
+    }
+}
+
+/// Returns the addresses given for a device and the one that worked last.
+fn remembered(ledger: &Ledger, device: &syncd_home::DeviceConfig) -> Vec<String> {
+    let last = ledger.fact(&address_fact(device.id)).and_then(|a| String::from_utf8(a).ok());
+    let mut addresses = device.addresses.clone();
+    addresses.extend(last.filter(|address| !device.addresses.contains(address)));
+    addresses
+}
+
+fn address_fact(device: syncd_core::model::DeviceId) -> String {
+    format!("address/{device}")
+}
+
+async fn open_control(lock: &HomeLock, home: &Home, config: &Config) -> anyhow::Result<Control> {
+    let socket = lock.prepare_socket()?;
+    let listen = config.http.listen.as_deref().unwrap_or(HTTP_LISTEN_DEFAULT);
+    let http = Http {
+        listen: listen.parse::<SocketAddr>().context("[http] listen is no address with a port")?,
+        or_free_port: config.http.listen.is_none(),
+        token: home.http_token()?,
+    };
+    let control = Control::open(&socket, Some(http)).await?;
+    if let Some(at) = control.http_addr() {
+        let path = home.http_addr_path();
+        std::fs::write(&path, format!("{at}\n"))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(control)
+}
+
+/// Takes what happens on the network.
+async fn listen(daemon: Arc<Daemon>, mut events: Receiver<NetEvent>) {
+    while let Some(event) = events.recv().await {
+        match event {
+            NetEvent::Up(session) => {
+                tokio::spawn(session::live(Arc::clone(&daemon), session));
+            }
+            // The session's own task has seen its lanes close.
+            NetEvent::Down { .. } => {}
+            NetEvent::Pending(pending) => {
+                let text = format!(
+                    "'{}' asks to be paired; if it is yours: syncctl pair {}",
+                    pending.name, pending.device
+                );
+                tracing::info!("{text}");
+                daemon.tell(Happening::device(pending.device, "device-pending", &text));
+            }
+            NetEvent::Listening(address) => tracing::info!(address, "listening"),
+            NetEvent::AddressWorked { device, address } => {
+                let fact = address_fact(device);
+                if daemon.ledger.fact(&fact).as_deref() != Some(address.as_bytes())
+                    && let Err(error) = daemon.ledger.set_fact(&fact, Some(address.as_bytes()))
+                {
+                    tracing::warn!(%error, "an address was not remembered");
+                }
+            }
+            NetEvent::Warning(text) => tracing::warn!("{text}"),
+        }
+    }
+}
+
+/// Is ready when the process is told to stop.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    tracing::info!("stopping");
+    notify(&[NotifyState::Stopping]);
+}
+
+async fn end(daemon: &Arc<Daemon>) {
+    for folder in daemon.folders() {
+        folder.stop();
+    }
+    daemon.net.shutdown().await;
+    let (store, ledger) = (daemon.store.clone(), daemon.ledger.clone());
+    let saved = tokio::task::spawn_blocking(move || {
+        if let Err(error) = store.persist() {
+            tracing::warn!(%error, "the index was not made durable at the end");
+        }
+        if let Err(error) = ledger.end_cleanly() {
+            tracing::warn!(%error, "the ledger was not closed");
+        }
+    });
+    if saved.await.is_err() {
+        tracing::warn!("the stores were not closed");
+    }
+}
+
+/// Tells the service manager, if there is one.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+}
+
+/// Shows the service manager signs of life at half its interval.
+fn watchdog() {
+    let Some(every) = sd_notify::watchdog_enabled() else { return };
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(every / 2);
+        loop {
+            ticks.tick().await;
+            notify(&[NotifyState::Watchdog]);
+        }
+    });
+}

@@ -1,0 +1,5 @@
+//! What lies outside the road: the disk's descriptors, the network, the control socket.
+
+pub mod control;
+pub mod disk;
+pub mod net;

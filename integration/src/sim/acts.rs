@@ -1,0 +1,211 @@
+//! What users and fate do to a device, and how the device notices.
+
+use std::rc::Rc;
+
+use syncd_core::engine::{Cause, Event, Intended};
+use syncd_core::flow::detect::Look;
+use syncd_core::flow::plan::conflict::is_copy_name;
+use syncd_core::model::{ContentId, Kind, Record, RelPath};
+
+use super::World;
+use super::device::Duty;
+use super::disk::Disk;
+use super::oracle::Deeds;
+use super::script::Op;
+
+/// Nanoseconds in a second: scripts speak of seconds.
+const SECOND: i64 = 1_000_000_000;
+
+impl World {
+    /// Lets a user or fate act on a device, and the device notice.
+    pub fn play(&mut self, at: usize, op: &Op) {
+        match op {
+            Op::Write(path, name, mtime) => self.write(at, path, name, *mtime),
+            Op::Touch(path, mtime) => self.touch(at, path, *mtime),
+            Op::Delete(path) => self.delete(at, path),
+            Op::DeleteCopy => {
+                let copy = self.devices[at].disk.things().map(|(path, _)| path);
+                let copy = copy.filter(|path| is_copy_name(path.name())).next().cloned();
+                if let Some(copy) = copy {
+                    self.delete(at, &copy);
+                }
+            }
+            Op::Rename(from, to) => self.rename(at, from, to),
+            Op::MakeDir(path) => {
+                let there = self.devices[at].disk.get(path);
+                if there.is_none_or(|t| t.kind != Kind::Directory) {
+                    self.clear(at, path, None);
+                    self.disk(at).write(path, Kind::Directory, ContentId::NONE, 0);
+                    self.notice(at, &[path]);
+                }
+            }
+            Op::Ignore(prefix) => {
+                self.device(at).ignored = prefix.clone();
+                self.read_rules(at);
+                self.notice(at, &[&RelPath::root()]);
+            }
+            Op::LoseStore => self.lose_store(at),
+            Op::Revert(path, name, mtime) => self.revert(at, path, name, *mtime),
+            Op::CrashAfterSettle => self.device(at).crash_next = true,
+            Op::Crash => self.crash(at, true),
+            Op::Cut => {
+                if self.apart.insert(at) {
+                    self.disconnect(at);
+                }
+            }
+            Op::Join => {
+                if self.apart.remove(&at) {
+                    self.reconnect(at);
+                }
+            }
+            Op::Scan => self.begin_look(at, Cause::Scanned, vec![Look::Tree(RelPath::root())]),
+            Op::Approve => self.tell(at, Event::Approved),
+            Op::Reject => {
+                for path in self.devices[at].engine.held().to_vec() {
+                    Rc::make_mut(&mut self.device(at).deeds).forget_delete(&path);
+                }
+                self.tell(at, Event::Rejected);
+            }
+        }
+        self.say();
+        self.hasten();
+    }
+
+    fn disk(&mut self, at: usize) -> &mut Disk {
+        Rc::make_mut(&mut self.device(at).disk)
+    }
+
+    fn deeds(&mut self, at: usize) -> &mut Deeds {
+        Rc::make_mut(&mut self.device(at).deeds)
+    }
+
+    /// Lets the watcher notice changes. Prompt devices look at everything.
+    fn notice(&mut self, at: usize, paths: &[&RelPath]) {
+        let all = || vec![Look::Tree(RelPath::root())];
+        if !self.late {
+            return self.begin_look(at, Cause::Watched, all());
+        }
+        for path in paths {
+            let mut what: Vec<Look> = path.ancestors().map(Look::Path).collect();
+            what.reverse();
+            what.push(Look::Tree((*path).clone()));
+            self.device(at).duties.push_back(Duty::Notice(what));
+        }
+    }
+
+    /// Removes what is in the way of something new at `path`, unless that is `but` itself.
+    fn clear(&mut self, at: usize, path: &RelPath, but: Option<ContentId>) {
+        let mut gone = self.disk(at).remove(path);
+        for dir in path.ancestors() {
+            if self.devices[at].disk.get(&dir).is_some_and(|t| t.kind != Kind::Directory) {
+                gone.extend(self.disk(at).remove(&dir));
+            }
+        }
+        for (path, content) in gone {
+            if Some(content) != but {
+                self.deeds(at).removed(&path, content);
+            }
+        }
+    }
+
+    fn write(&mut self, at: usize, path: &RelPath, name: &str, mtime: i64) {
+        let content = ContentId::of(name.as_bytes());
+        self.clear(at, path, Some(content));
+        self.disk(at).write(path, Kind::File, content, mtime * SECOND);
+        if self.devices[at].synced(path) {
+            self.deeds(at).wrote(path, name, content, mtime * SECOND);
+        }
+        self.notice(at, &[path]);
+    }
+
+    fn touch(&mut self, at: usize, path: &RelPath, mtime: i64) {
+        if let Some(thing) = self.devices[at].disk.get(path).cloned()
+            && thing.kind == Kind::File
+        {
+            self.disk(at).write(path, thing.kind, thing.content, mtime * SECOND);
+            self.notice(at, &[path]);
+        }
+    }
+
+    fn delete(&mut self, at: usize, path: &RelPath) {
+        for (path, content) in self.disk(at).remove(path) {
+            self.deeds(at).removed(&path, content);
+        }
+        self.notice(at, &[path]);
+    }
+
+    fn rename(&mut self, at: usize, from: &RelPath, to: &RelPath) {
+        if to == from || to.is_below(from) || from.is_below(to) {
+            return;
+        }
+        let moved = self.disk(at).take_away(from);
+        if moved.is_empty() {
+            return;
+        }
+        self.clear(at, to, None);
+        for (path, thing) in moved {
+            self.deeds(at).removed(&path, thing.content);
+            let tail = path.as_bytes()[from.as_bytes().len()..].to_vec();
+            let target = RelPath::parse([to.as_bytes(), &tail].concat()).expect("a path");
+            self.disk(at).write(&target, thing.kind, thing.content, thing.mtime_ns);
+            if thing.kind == Kind::File {
+                self.deeds(at).wrote(&target, "moved", thing.content, thing.mtime_ns);
+            }
+        }
+        self.notice(at, &[from, to]);
+    }
+
+    fn lose_store(&mut self, at: usize) {
+        self.disconnect(at);
+        let links = self.links.clone();
+        self.device(at).start(true, &links, at);
+        self.restart(at);
+    }
+
+    fn revert(&mut self, at: usize, path: &RelPath, name: &str, mtime: i64) {
+        let content = ContentId::of(name.as_bytes());
+        let before = self.devices[at].disk.get(path).map(|t| t.content);
+        self.disk(at).write(path, Kind::File, content, mtime * SECOND);
+        let elsewhere = |c| {
+            let others = self.devices.iter().enumerate().filter(|(other, _)| *other != at);
+            others.flat_map(|(_, d)| d.disk.things()).any(|(_, t)| t.content == c)
+        };
+        if let Some(lost) = before.filter(|c| !elsewhere(*c)) {
+            for at in 0..self.devices.len() {
+                self.deeds(at).undone(path, lost);
+            }
+        }
+        self.lose_store(at);
+    }
+
+    /// Kills the process and starts it again. With late hands, what was not flushed is gone.
+    pub(super) fn crash(&mut self, at: usize, forgets: bool) {
+        self.disconnect(at);
+        let links = self.links.clone();
+        let device = self.device(at);
+        device.crash_next = false;
+        if forgets && self.late {
+            let device = self.device(at);
+            device.index = (*device.durable).clone();
+        }
+        self.device(at).start(false, &links, at);
+        for intent in std::mem::take(&mut self.device(at).intents) {
+            let disk = self.devices[at].disk.clone();
+            let intended = |(path, record): (RelPath, Record)| Intended {
+                there: disk.get(&path).map(|t| (t.kind, t.content)),
+                path,
+                record,
+            };
+            let becomes = intent.becomes.into_iter().map(intended).collect();
+            self.tell(at, Event::IntentFound { becomes });
+        }
+        self.restart(at);
+    }
+
+    /// What a process does first: reads the rules, looks at everything, greets its peers.
+    fn restart(&mut self, at: usize) {
+        self.read_rules(at);
+        self.begin_look(at, Cause::Scanned, vec![Look::Tree(RelPath::root())]);
+        self.reconnect(at);
+    }
+}

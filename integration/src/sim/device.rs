@@ -1,0 +1,169 @@
+//! One simulated device: a process around the engine, its store, its disk, its ledger.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use syncd_core::engine::{Engine, EngineConfig, Event, FolderHello, LookId};
+use syncd_core::flow::detect::Look;
+use syncd_core::flow::index::fingerprint::Fingerprint;
+use syncd_core::flow::index::{Index, MemIndex};
+use syncd_core::flow::settle::{Job, Ticket};
+use syncd_core::model::{
+    ContentId, DeviceId, Incarnation, Record, RelPath, Seq, StoreId, Writer,
+};
+
+use super::disk::Disk;
+use super::oracle::Deeds;
+use super::states::{Part, Sink};
+
+/// Work that the engine ordered or the watcher asks for, and that is not done yet.
+#[derive(Debug, Clone)]
+pub enum Duty {
+    /// The watcher noticed something there: a look is about to begin.
+    Notice(Vec<Look>),
+    /// Looking.
+    Look(LookId, Vec<Look>),
+    /// Bringing bytes from a peer.
+    Fetch(Ticket, DeviceId, ContentId),
+    /// Taking the steps of jobs.
+    Settle(Vec<Job>),
+    /// Making the store durable.
+    Persist(Seq),
+    /// Something is done, and the engine does not know yet.
+    Report(Vec<Event>),
+}
+
+/// What a job under way makes true, as the ledger remembers it.
+#[derive(Debug, Clone)]
+pub struct Intent {
+    pub(super) ticket: Ticket,
+    pub(super) becomes: Vec<(RelPath, Record)>,
+    /// Whether the index holds the job's outcome.
+    pub(super) indexed: bool,
+}
+
+/// One device.
+#[derive(Debug, Clone)]
+pub struct Device {
+    pub(super) id: DeviceId,
+    /// Its engine.
+    pub engine: Engine,
+    /// Its index.
+    pub index: MemIndex,
+    /// The index as the last flush left it.
+    pub(super) durable: Rc<MemIndex>,
+    /// Its disk.
+    pub disk: Rc<Disk>,
+    pub(super) store: StoreId,
+    life: u64,
+    /// Ranges of counters handed out so far; they survive every loss but that of the ledger.
+    ranges: u64,
+    pub(super) looks: u64,
+    pub(super) ignored: Option<RelPath>,
+    pub(super) crash_next: bool,
+    pub(super) intents: Vec<Intent>,
+    pub(super) duties: VecDeque<Duty>,
+    /// What its users did.
+    pub deeds: Rc<Deeds>,
+    /// Its part of the fingerprint, computed when asked for.
+    pub(super) part: OnceCell<Rc<Part>>,
+}
+
+impl Device {
+    pub(super) fn new(at: usize, links: &BTreeSet<(usize, usize)>) -> Self {
+        let id = device_id(at);
+        let index = MemIndex::default();
+        let config = EngineConfig {
+            me: Writer { device: id, incarnation: Incarnation(0) },
+            store: StoreId(0),
+            counters: 1..2,
+            shared: BTreeSet::new(),
+            rule_files: BTreeSet::new(),
+        };
+        let engine = Engine::new(config, &index).expect("the index in memory works");
+        let mut device = Self {
+            id,
+            engine,
+            index,
+            durable: Rc::default(),
+            disk: Rc::default(),
+            store: StoreId(0),
+            life: 0,
+            ranges: 0,
+            looks: 0,
+            ignored: None,
+            crash_next: false,
+            intents: Vec::new(),
+            duties: VecDeque::new(),
+            deeds: Rc::default(),
+            part: OnceCell::new(),
+        };
+        device.start(true, links, at);
+        device
+    }
+
+    /// Starts the process: with a new store (and so in a new incarnation), or with the old one.
+    pub(super) fn start(&mut self, new_store: bool, links: &BTreeSet<(usize, usize)>, at: usize) {
+        self.duties.clear();
+        if new_store {
+            self.index = MemIndex::default();
+            self.intents.clear();
+            self.life += 1;
+            self.store = StoreId(self.life);
+        }
+        self.durable = Rc::new(self.index.clone());
+        let counters = self.reserve();
+        let config = EngineConfig {
+            me: Writer { device: self.id, incarnation: Incarnation(self.life) },
+            store: self.store,
+            counters,
+            shared: links.iter().filter(|(a, _)| *a == at).map(|(_, b)| device_id(*b)).collect(),
+            rule_files: BTreeSet::new(),
+        };
+        self.engine = Engine::new(config, &self.index).expect("the index in memory works");
+    }
+
+    pub(super) fn reserve(&mut self) -> std::ops::Range<u64> {
+        let start = (self.ranges << 20).max(1);
+        self.ranges += 1;
+        start..self.ranges << 20
+    }
+
+    pub(super) fn hello(&self, peer: DeviceId) -> FolderHello {
+        let marks = self.index.marks().expect("the index in memory works");
+        FolderHello { store: self.store, cursor: marks.cursors.get(&peer).copied() }
+    }
+
+    /// Tells whether the rules of this device keep `path` synced.
+    #[must_use]
+    pub fn synced(&self, path: &RelPath) -> bool {
+        is_synced(path, self.ignored.as_ref())
+    }
+
+    /// Returns its part of the state's fingerprint.
+    pub(super) fn part(&self) -> &Part {
+        self.part.get_or_init(|| {
+            let mut sink = Sink::default();
+            self.engine.fingerprint(&mut sink);
+            self.index.fingerprint(self.id, self.store, &mut sink);
+            for (path, thing) in self.disk.things() {
+                // Stamps are only compared with what the index has seen, and never come twice.
+                let entry = self.index.entry(path);
+                let known = entry.is_some_and(|e| e.local.seen == Some(thing.stat()));
+                sink.value((path, thing.kind, thing.content, thing.mtime_ns, thing.mode, known));
+            }
+            sink.value((self.disk.things().count(), &self.ignored, self.crash_next));
+            self.deeds.fingerprint(&mut sink);
+            Rc::new(sink.part())
+        })
+    }
+}
+
+pub(super) fn is_synced(path: &RelPath, ignored: Option<&RelPath>) -> bool {
+    ignored.is_none_or(|prefix| path != prefix && !path.is_below(prefix))
+}
+
+pub(super) fn device_id(at: usize) -> DeviceId {
+    DeviceId([u8::try_from(at + 1).expect("few devices"); 32])
+}

@@ -1,0 +1,16 @@
+//! A world of devices around the production engine: disks, a network with two lanes, users.
+//!
+//! Everything is a value and deterministic. [`World`] can be cloned, so that
+//! [`explore::every_order`] can try all orders of delivery, and [`explore::random`] many.
+
+mod acts;
+pub mod device;
+pub mod disk;
+pub mod explore;
+pub mod oracle;
+pub mod script;
+pub mod states;
+pub mod world;
+
+pub use script::{Op, script};
+pub use world::World;

@@ -1,0 +1,247 @@
+//! What must hold, whatever happened in whichever order.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use syncd_core::flow::index::MemIndex;
+use syncd_core::flow::index::fingerprint::Fingerprint;
+use syncd_core::flow::plan::conflict::is_copy_name;
+use syncd_core::model::{ContentId, Kind, Record, RelPath};
+
+use super::World;
+use super::device::Device;
+
+/// What the users of one device did, and what they saw when they did it.
+#[derive(Debug, Clone, Default)]
+pub struct Deeds(Vec<Deed>);
+
+#[derive(Debug, Clone)]
+struct Deed {
+    path: RelPath,
+    act: Act,
+    /// What the index made of it.
+    record: Option<Record>,
+    /// Whether the index may not know of it yet.
+    open: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Act {
+    /// A file was written.
+    Wrote { name: String, content: ContentId, mtime_ns: i64 },
+    /// Somebody who saw this content deleted it, or wrote over it.
+    Removed(ContentId),
+}
+
+impl Deeds {
+    /// Notes that a user wrote `content`.
+    pub fn wrote(&mut self, path: &RelPath, name: &str, content: ContentId, mtime_ns: i64) {
+        let act = Act::Wrote { name: name.to_owned(), content, mtime_ns };
+        self.0.push(Deed { path: path.clone(), act, record: None, open: true });
+    }
+
+    /// Notes that a user removed `content` from `path`, to write there or not.
+    pub fn removed(&mut self, path: &RelPath, content: ContentId) {
+        if content != ContentId::NONE {
+            let act = Act::Removed(content);
+            self.0.push(Deed { path: path.clone(), act, record: None, open: true });
+        }
+    }
+
+    /// Notes that fate took a write of `content` before anybody else had it.
+    pub fn undone(&mut self, path: &RelPath, content: ContentId) {
+        let by_it = |r: &Record| r.content == content;
+        self.0.retain(|deed| match &deed.act {
+            _ if deed.path != *path => true,
+            Act::Wrote { content: written, .. } => *written != content,
+            Act::Removed(_) => !deed.record.as_ref().is_some_and(by_it),
+        });
+    }
+
+    /// Notes that a delete of `path` was not meant.
+    pub fn forget_delete(&mut self, path: &RelPath) {
+        self.0.retain(|deed| deed.path != *path || !matches!(deed.act, Act::Removed(_)));
+    }
+
+    /// Tells whether the index may not know of something yet.
+    #[must_use]
+    pub fn has_open(&self) -> bool {
+        self.0.iter().any(|deed| deed.open)
+    }
+
+    /// Notes what the index made of deeds.
+    pub fn close(&mut self, index: &MemIndex) {
+        for deed in self.0.iter_mut().filter(|deed| deed.open) {
+            let record = index.entry(&deed.path).map(|e| &e.record);
+            let known = match (&deed.act, record) {
+                (Act::Wrote { content, mtime_ns, .. }, Some(record)) => {
+                    record.content == *content && record.mtime_ns == *mtime_ns
+                }
+                (Act::Removed(content), Some(record)) => record.content != *content,
+                (Act::Wrote { .. }, None) => false,
+                (Act::Removed(_), None) => true,
+            };
+            if known {
+                deed.record = record.cloned();
+                deed.open = false;
+            }
+        }
+    }
+
+    /// Gives all of it to `into`: what must hold at rest depends on it.
+    pub fn fingerprint(&self, into: &mut impl Fingerprint) {
+        for deed in &self.0 {
+            into.value((&deed.path, &deed.act, deed.open, deed.record.is_some()));
+            if let Some(record) = &deed.record {
+                into.record(record);
+            }
+        }
+    }
+}
+
+fn deeds(world: &World) -> impl Iterator<Item = &Deed> {
+    world.devices.iter().flat_map(|device| device.deeds.0.iter())
+}
+
+/// Tells whether nothing written at the path of `removal` is concurrent with it or came after
+/// it: what it removed must then not come back there.
+fn is_final(world: &World, removal: &Deed) -> bool {
+    let Some(record) = &removal.record else { return false };
+    deeds(world)
+        .filter(|deed| deed.path == removal.path && matches!(deed.act, Act::Wrote { .. }))
+        .all(|deed| deed.record.as_ref().is_some_and(|w| record.version.contains(w.dot)))
+}
+
+/// Checks what must hold at every moment: no device did what a lawful one never does, and one
+/// vector is one record, over the whole history (the world keeps watch of both).
+///
+/// # Errors
+/// A sentence that says what does not hold.
+pub fn always(world: &World) -> Result<(), String> {
+    match &world.broken {
+        Some(what) => Err(format!("{what}\n{}", indexes(world))),
+        None => Ok(()),
+    }
+}
+
+/// Checks what must hold once nothing is under way.
+///
+/// # Errors
+/// A sentence that says what does not hold.
+pub fn at_rest(world: &World) -> Result<(), String> {
+    same_everywhere(world)
+        .and_then(|()| disk_as_index(world))
+        .and_then(|()| nothing_lost(world))
+        .and_then(|()| nothing_back(world))
+        .map_err(|what| format!("{what}\n{}", indexes(world)))
+}
+
+/// Prints every device's index, for a failure's message.
+pub(super) fn indexes(world: &World) -> String {
+    let mut text = String::new();
+    for (at, device) in world.devices.iter().enumerate() {
+        for (path, entry) in device.index.entries() {
+            let record = &entry.record;
+            text += &format!(
+                "{at}: {path} {:?} {:?} dot {:?} version {:?} seq {}\n",
+                record.kind, record.content, record.dot, record.version, entry.seq
+            );
+            if let Some(reason) = device.engine.waits_for(path) {
+                text += &format!("   waits: {reason}\n");
+            }
+        }
+    }
+    text
+}
+
+/// Checks that there is no conflict copy anywhere.
+///
+/// # Errors
+/// Names the first copy.
+pub fn no_copies(world: &World) -> Result<(), String> {
+    for (at, device) in world.devices.iter().enumerate() {
+        if let Some((path, _)) = device.disk.things().find(|(path, _)| is_copy_name(path.name())) {
+            return Err(format!("device {at} has a copy nobody needed: {path}"));
+        }
+    }
+    Ok(())
+}
+
+type View = BTreeMap<RelPath, (Kind, ContentId, u32, i64)>;
+
+fn view(world: &World, at: usize) -> View {
+    let device = &world.devices[at];
+    let shown = device.disk.things().filter(|(path, _)| {
+        world.devices.iter().all(|d| d.synced(path))
+            && device
+                .index
+                .entry(path)
+                .is_none_or(|e| e.record.is_live() || e.local.is_here())
+    });
+    shown
+        .map(|(path, thing)| {
+            let mtime = if thing.kind == Kind::Directory { 0 } else { thing.mtime_ns };
+            (path.clone(), (thing.kind, thing.content, thing.mode, mtime))
+        })
+        .collect()
+}
+
+fn same_everywhere(world: &World) -> Result<(), String> {
+    let first = view(world, 0);
+    for at in 1..world.devices.len() {
+        let other = view(world, at);
+        if other != first {
+            return Err(format!("devices 0 and {at} differ at rest:\n{first:#?}\n{other:#?}"));
+        }
+    }
+    Ok(())
+}
+
+fn disk_as_index(world: &World) -> Result<(), String> {
+    for (at, device) in world.devices.iter().enumerate() {
+        for (path, entry) in device.index.entries() {
+            let there = device.disk.get(path).map(|t| t.content);
+            let should = entry.record.is_live().then_some(entry.record.content);
+            if entry.local.is_here() && there != should {
+                return Err(format!("device {at}: {path} is {there:?}, the index says {should:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn nothing_lost(world: &World) -> Result<(), String> {
+    let removed = |content| {
+        deeds(world).any(|deed| matches!(deed.act, Act::Removed(was) if was == content))
+    };
+    for deed in deeds(world) {
+        let Act::Wrote { name, content, .. } = &deed.act else { continue };
+        let there = |device: &Rc<Device>| {
+            device.disk.things().any(|(_, thing)| thing.content == *content)
+        };
+        // Where some ignore the path, the others need not hear of it, nor of its copies.
+        let all_sync = world.devices.iter().all(|device| device.synced(&deed.path));
+        let kept = if all_sync {
+            world.devices.iter().all(there)
+        } else {
+            world.devices.iter().any(there)
+        };
+        if !removed(*content) && !kept {
+            return Err(format!("{name} is lost: nobody who saw it replaced it"));
+        }
+    }
+    Ok(())
+}
+
+fn nothing_back(world: &World) -> Result<(), String> {
+    for deed in deeds(world) {
+        let Act::Removed(content) = &deed.act else { continue };
+        for (at, device) in world.devices.iter().enumerate() {
+            let back = device.disk.get(&deed.path).is_some_and(|t| t.content == *content);
+            if back && is_final(world, deed) {
+                return Err(format!("{content:?} came back to {} on device {at}", deed.path));
+            }
+        }
+    }
+    Ok(())
+}

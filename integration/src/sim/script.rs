@@ -1,0 +1,93 @@
+//! What users do, written down in a line: `a:w p X5` is device a writing content X with
+//! modification time 5 to path p.
+
+use syncd_core::model::RelPath;
+
+/// One act of a user, or of fate, on one device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Writes a file: path, name of the content, modification time in seconds.
+    Write(RelPath, String, i64),
+    /// Sets the modification time.
+    Touch(RelPath, i64),
+    /// Deletes, with what lies below.
+    Delete(RelPath),
+    /// Renames, with what lies below.
+    Rename(RelPath, RelPath),
+    /// Makes a directory.
+    MakeDir(RelPath),
+    /// Deletes the first conflict copy that is there, if any.
+    DeleteCopy,
+    /// Ignores every path that begins with this one, or nothing any more.
+    Ignore(Option<RelPath>),
+    /// Loses the index store, keeps the ledger and the files.
+    LoseStore,
+    /// Loses power: this path holds an earlier content again, and the store is lost.
+    Revert(RelPath, String, i64),
+    /// Kills the process after the next job's disk work, before its index work; starts again.
+    CrashAfterSettle,
+    /// Kills the process now; what it had not flushed is forgotten. Starts again.
+    Crash,
+    /// Ends all sessions, until joined again.
+    Cut,
+    /// Opens all sessions again.
+    Join,
+    /// Scans the folder, under the brake.
+    Scan,
+    /// Says that held deletes are meant.
+    Approve,
+    /// Says that held deletes are not meant.
+    Reject,
+}
+
+impl Op {
+    /// Tells whether it touches nothing but its own device, and that only by what users do.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        matches!(
+            self,
+            Self::Write(..) | Self::Touch(..) | Self::Delete(_) | Self::Rename(..) | Self::MakeDir(_) | Self::DeleteCopy
+        )
+    }
+}
+
+/// Reads a script: acts separated by `;`, each `device:act`. Acts are `w PATH NAME MTIME`,
+/// `t PATH MTIME`, `d PATH`, `r FROM TO`, `m PATH`, `dc`, `i PATH` or `i -`, `lose`,
+/// `revert PATH NAME MTIME`, `crash` (after the next job), `kill`, `cut`, `join`, `scan`, `approve`,
+/// `reject`.
+///
+/// # Panics
+/// When the script has a mistake: scripts are written in tests.
+#[must_use]
+pub fn script(text: &str) -> Vec<(usize, Op)> {
+    text.split(';').map(str::trim).filter(|act| !act.is_empty()).map(act).collect()
+}
+
+fn act(text: &str) -> (usize, Op) {
+    let (device, act) = text.split_once(':').expect("device:act");
+    let device = usize::from(device.trim().as_bytes()[0] - b'a');
+    let words: Vec<&str> = act.split_whitespace().collect();
+    let path = |word: &str| RelPath::parse(word).expect("a path");
+    let number = |word: &str| word.parse::<i64>().expect("a number");
+    let op = match words.as_slice() {
+        ["w", at, name, mtime] => Op::Write(path(at), (*name).to_owned(), number(mtime)),
+        ["t", at, mtime] => Op::Touch(path(at), number(mtime)),
+        ["d", at] => Op::Delete(path(at)),
+        ["r", from, to] => Op::Rename(path(from), path(to)),
+        ["m", at] => Op::MakeDir(path(at)),
+        ["dc"] => Op::DeleteCopy,
+        ["i", "-"] => Op::Ignore(None),
+        ["i", at] => Op::Ignore(Some(path(at))),
+        ["lose"] => Op::LoseStore,
+        ["revert", at, name, mtime] => Op::Revert(path(at), (*name).to_owned(), number(mtime)),
+        ["crash"] => Op::CrashAfterSettle,
+        ["kill"] => Op::Crash,
+        ["cut"] => Op::Cut,
+        ["join"] => Op::Join,
+        ["scan"] => Op::Scan,
+        ["approve"] => Op::Approve,
+        ["reject"] => Op::Reject,
+        _ => panic!("no such act: {text}"),
+    };
+    (device, op)
+}

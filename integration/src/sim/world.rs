@@ -1,0 +1,568 @@
+//! Devices, a network with two lanes, and the daemon's loop around each engine.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cell::OnceCell;
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+
+use syncd_core::engine::{Action, Cause, Event, FolderHello, LookId, PullError, Scope};
+use syncd_core::flow::detect::Look;
+use syncd_core::flow::index::fingerprint::Fingerprint;
+use syncd_core::flow::offer::{Lane, Offer};
+use syncd_core::flow::settle::{Job, SettleError};
+use syncd_core::model::{DeviceId, RelPath, StoreId, Tick};
+
+use super::device::{Device, Duty, Intent, is_synced};
+use super::states::{self, Mixer, Part, Sink};
+
+/// What travels from one device to another.
+#[derive(Debug, Clone)]
+pub enum Message {
+    /// The first word of a session.
+    Hello(FolderHello),
+    /// News.
+    Offer(Offer),
+    /// Acknowledged frames.
+    Ack(Vec<(u64, u64)>, u64),
+}
+
+/// What one event made a device say on one lane: it travels together.
+#[derive(Debug)]
+struct Packet {
+    messages: Vec<Message>,
+    part: OnceCell<Part>,
+}
+
+/// One direction of one lane: sender, receiver, whether it is the bulk lane.
+type Wire = (usize, usize, bool);
+
+/// Devices joined by a network.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// The devices, `a` first.
+    pub devices: Vec<Rc<Device>>,
+    /// Messages under way.
+    wires: BTreeMap<Wire, VecDeque<Rc<Packet>>>,
+    /// What the event under way has said so far.
+    saying: BTreeMap<Wire, Vec<Message>>,
+    pub(super) links: BTreeSet<(usize, usize)>,
+    /// Devices whose sessions are cut.
+    pub(super) apart: BTreeSet<usize>,
+    now: Tick,
+    /// Which frames take the bulk lane whatever their size: those whose number has this parity.
+    bulk_parity: Option<u64>,
+    /// Whether a message that only acknowledges arrives at once.
+    quick_acks: bool,
+    /// Whether duties are done at a moment of their own, not at once.
+    pub(super) late: bool,
+    /// What a device did that a lawful one never does.
+    pub(super) broken: Option<String>,
+    /// Every version that ever was in an index, with what it looked like.
+    ever: Rc<BTreeMap<u64, u64>>,
+}
+
+/// What can happen next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Delivery {
+    /// Who sent it.
+    pub from: usize,
+    /// Who gets it.
+    pub to: usize,
+    /// Whether it is on the bulk lane.
+    pub bulk: bool,
+}
+
+impl World {
+    /// Makes `count` devices, all joined (a mesh), or all joined to the first alone (a hub).
+    /// With `bulk_parity`, frames with that parity take the bulk lane, so that lanes overtake.
+    #[must_use]
+    pub fn new(count: usize, hub: bool, bulk_parity: Option<u64>) -> Self {
+        let mut links = BTreeSet::new();
+        for a in 0..count {
+            for b in 0..count {
+                if a != b && (!hub || a == 0 || b == 0) {
+                    links.insert((a, b));
+                }
+            }
+        }
+        let devices = (0..count).map(|at| Rc::new(Device::new(at, &links))).collect();
+        let mut world = Self {
+            devices,
+            wires: BTreeMap::new(),
+            saying: BTreeMap::new(),
+            links: links.clone(),
+            apart: BTreeSet::new(),
+            now: Tick(0),
+            bulk_parity,
+            quick_acks: false,
+            late: false,
+            broken: None,
+            ever: Rc::default(),
+        };
+        for (a, b) in links.iter().filter(|(a, b)| a < b) {
+            world.connect(*a, *b);
+        }
+        world
+    }
+
+    /// Lets every duty wait for a moment of its own from now on, as threads make it wait.
+    #[must_use]
+    pub fn with_late_hands(mut self) -> Self {
+        self.late = true;
+        self
+    }
+
+    /// Lets what only acknowledges arrive as soon as nothing is before it on its wire. A smaller
+    /// world than the true one: acknowledgements only let windows move and tombstones be dropped.
+    #[must_use]
+    pub fn with_quick_acks(mut self) -> Self {
+        self.quick_acks = true;
+        self
+    }
+
+    /// Returns a device to change.
+    pub(super) fn device(&mut self, at: usize) -> &mut Device {
+        let device = Rc::make_mut(&mut self.devices[at]);
+        device.part.take();
+        device
+    }
+
+    /// Opens a session between two devices.
+    fn connect(&mut self, a: usize, b: usize) {
+        for (from, to) in [(a, b), (b, a)] {
+            let hello = self.devices[from].hello(self.devices[to].id);
+            self.send_packet((from, to, false), vec![Message::Hello(hello)]);
+        }
+    }
+
+    /// Ends the sessions of a device: what was under way is lost.
+    pub(super) fn disconnect(&mut self, at: usize) {
+        for (a, b) in self.links.clone() {
+            if a == at {
+                let peer = self.devices[b].id;
+                self.tell(at, Event::PeerDown { peer });
+                let peer = self.devices[at].id;
+                self.tell(b, Event::PeerDown { peer });
+            }
+        }
+        self.wires.retain(|(from, to, _), _| *from != at && *to != at);
+        self.saying.retain(|(from, to, _), _| *from != at && *to != at);
+    }
+
+    pub(super) fn reconnect(&mut self, at: usize) {
+        for (a, b) in self.links.clone() {
+            if a == at && !self.apart.contains(&a) && !self.apart.contains(&b) {
+                self.connect(a, b);
+            }
+        }
+    }
+
+    /// Opens every session that is cut; `false` if there is none.
+    pub fn reconnect_all(&mut self) -> bool {
+        let apart = std::mem::take(&mut self.apart);
+        for at in &apart {
+            let with: Vec<usize> =
+                self.links.iter().filter(|(a, _)| a == at).map(|(_, b)| *b).collect();
+            for other in with {
+                if !apart.contains(&other) || other > *at {
+                    self.connect(*at, other);
+                }
+            }
+        }
+        !apart.is_empty()
+    }
+
+    /// Lists the messages that can arrive next: the first of each wire. What is on the bulk lane
+    /// waits for the session's first word, as the daemon makes it wait.
+    #[must_use]
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        let first = |(from, to, bulk): &Wire| {
+            let is_hello = |m: &Message| matches!(m, Message::Hello(_));
+            let greets = |q: &VecDeque<Rc<Packet>>| {
+                q.iter().any(|packet| packet.messages.first().is_some_and(is_hello))
+            };
+            let greeted = !*bulk || !self.wires.get(&(*from, *to, false)).is_some_and(greets);
+            greeted.then_some(Delivery { from: *from, to: *to, bulk: *bulk })
+        };
+        self.wires.keys().filter_map(first).collect()
+    }
+
+    /// Lets the first message of a wire arrive.
+    pub fn deliver(&mut self, which: Delivery) {
+        let key = (which.from, which.to, which.bulk);
+        let Some(queue) = self.wires.get_mut(&key) else { return };
+        let Some(packet) = queue.pop_front() else { return };
+        if queue.is_empty() {
+            self.wires.remove(&key);
+        }
+        let peer = self.devices[which.from].id;
+        let messages = match Rc::try_unwrap(packet) {
+            Ok(packet) => packet.messages,
+            Err(shared) => shared.messages.clone(),
+        };
+        for message in messages {
+            let event = match message {
+                Message::Hello(hello) => Event::PeerUp { peer, hello },
+                Message::Offer(offer) => Event::Offered { peer, offer },
+                Message::Ack(frames, sent) => Event::Acked { peer, frames, sent },
+            };
+            self.tell(which.to, event);
+        }
+        self.say();
+        self.hasten();
+    }
+
+    /// Lets acknowledgements arrive that need not wait.
+    pub(super) fn hasten(&mut self) {
+        if !self.quick_acks {
+            return;
+        }
+        let is_ack = |m: &Message| matches!(m, Message::Ack(..));
+        let acks_first = |q: &VecDeque<Rc<Packet>>| {
+            q.front().is_some_and(|packet| packet.messages.iter().all(is_ack))
+        };
+        let first = self.wires.iter().find(|(_, queue)| acks_first(queue));
+        if let Some((&(from, to, bulk), _)) = first {
+            self.deliver(Delivery { from, to, bulk });
+        }
+    }
+
+    /// Puts what was said on the wires.
+    pub(super) fn say(&mut self) {
+        for (key, said) in std::mem::take(&mut self.saying) {
+            self.send_packet(key, said);
+        }
+    }
+
+    fn send_packet(&mut self, wire: Wire, messages: Vec<Message>) {
+        let packet = Packet { messages, part: OnceCell::new() };
+        self.wires.entry(wire).or_default().push_back(Rc::new(packet));
+    }
+
+    /// Lets the next timer of any device fire; `false` if there is none.
+    pub fn next_timer(&mut self) -> bool {
+        let due = self.devices.iter().filter_map(|d| d.engine.next_deadline()).min();
+        let Some(due) = due else { return false };
+        self.now = self.now.max(due);
+        for at in 0..self.devices.len() {
+            let now = self.now;
+            let device = self.device(at);
+            let woken = device.engine.wake(now, &mut device.index);
+            self.note_error(at, woken);
+            self.act(at);
+        }
+        self.say();
+        true
+    }
+
+    /// Lets the users of every device approve what waits for it; `false` if nothing does.
+    pub(super) fn approve_held(&mut self) -> bool {
+        let held = |at: &usize| !self.devices[*at].engine.held().is_empty();
+        let all: Vec<usize> = (0..self.devices.len()).filter(held).collect();
+        for at in &all {
+            self.tell(*at, Event::Approved);
+        }
+        self.say();
+        !all.is_empty()
+    }
+
+    /// Lists devices that have duties, with how many.
+    #[must_use]
+    pub fn duties(&self) -> Vec<(usize, usize)> {
+        let count = |(at, device): (usize, &Rc<Device>)| (at, device.duties.len());
+        self.devices.iter().enumerate().map(count).filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// Does one of a device's duties. Jobs, flushes and what they report keep their order; looks
+    /// and fetches overtake each other.
+    pub fn do_duty(&mut self, at: usize, which: usize) {
+        let duties = &self.devices[at].duties;
+        let Some(picked) = duties.get(which) else { return };
+        let class = class_of(picked);
+        let first = duties.iter().position(|d| class_of(d) == class);
+        let which = if class == Class::Free { which } else { first.unwrap_or(which) };
+        if let Some(duty) = self.device(at).duties.remove(which) {
+            self.perform(at, duty);
+        }
+        self.say();
+    }
+
+    fn perform(&mut self, at: usize, duty: Duty) {
+        match duty {
+            Duty::Notice(what) => self.begin_look(at, Cause::Watched, what),
+            Duty::Look(look, what) => {
+                let device = &self.devices[at];
+                let seen = device.disk.look(&what, &device.index, &|path| device.synced(path));
+                let done = Event::LookDone { look, attested: true };
+                self.report(at, vec![Event::Seen { look, seen }, done]);
+            }
+            Duty::Fetch(ticket, peer, content) => {
+                let there = self.devices.iter().any(|d| d.id == peer && d.disk.can_serve(content));
+                let outcome = if there { Ok(()) } else { Err(PullError::NotThere) };
+                self.report(at, vec![Event::Fetched { ticket, outcome }]);
+            }
+            Duty::Settle(jobs) => self.settle(at, &jobs),
+            Duty::Persist(seq) => {
+                let late = self.late;
+                let device = self.device(at);
+                if late {
+                    device.durable = Rc::new(device.index.clone());
+                }
+                device.intents.retain(|intent| !intent.indexed);
+                self.report(at, vec![Event::Persisted { seq }]);
+            }
+            Duty::Report(events) => {
+                for event in events {
+                    self.tell(at, event);
+                }
+            }
+        }
+    }
+
+    fn report(&mut self, at: usize, events: Vec<Event>) {
+        self.device(at).duties.push_back(Duty::Report(events));
+        if !self.late {
+            self.act(at);
+        }
+    }
+
+    /// Begins a look that the engine did not order.
+    pub(super) fn begin_look(&mut self, at: usize, cause: Cause, what: Vec<Look>) {
+        let device = self.device(at);
+        device.looks += 1;
+        let look = LookId::Begun(device.looks);
+        self.tell(at, Event::LookBegun { look, cause });
+        self.device(at).duties.push_back(Duty::Look(look, what));
+        self.act(at);
+    }
+
+    pub(super) fn read_rules(&mut self, at: usize) {
+        let ignored = self.devices[at].ignored.clone();
+        let synced = move |path: &RelPath, _: bool| is_synced(path, ignored.as_ref());
+        let scope = Scope::new(synced);
+        self.tell(at, Event::RulesChanged { scope, rule_files: BTreeSet::new() });
+    }
+
+    pub(super) fn tell(&mut self, at: usize, event: Event) {
+        let now = self.now;
+        if is_told() {
+            eprintln!("{at} hears {event:?}");
+        }
+        let device = self.device(at);
+        if let Event::Settled { outcomes } = &event {
+            let settled = |intent: &Intent| outcomes.iter().any(|(t, _)| *t == intent.ticket);
+            for intent in device.intents.iter_mut().filter(|i| settled(i)) {
+                intent.indexed = true;
+            }
+        }
+        let handled = device.engine.handle(now, event, &mut device.index);
+        let Device { deeds, index, .. } = device;
+        if deeds.has_open() {
+            Rc::make_mut(deeds).close(index);
+        }
+        self.note_error(at, handled);
+        self.act(at);
+    }
+
+    fn note_error(&mut self, at: usize, outcome: Result<(), syncd_core::flow::index::IndexError>) {
+        if let Err(error) = outcome {
+            self.broken.get_or_insert(format!("device {at}: {error}"));
+        }
+        self.note_versions(at);
+    }
+
+    /// Checks that no version in the index of a device ever stood for another record, on any
+    /// device: a law of the whole history, whatever has been overwritten since.
+    fn note_versions(&mut self, at: usize) {
+        let mut news = Vec::new();
+        let mut second = None;
+        for (path, entry) in self.devices[at].index.entries() {
+            let record = &entry.record;
+            let mut key = Mixer::default();
+            (path, &record.version).hash(&mut key);
+            let mut looks = Mixer::default();
+            (record.kind, record.content, record.mode, record.mtime_ns, record.dot).hash(&mut looks);
+            match self.ever.get(&key.finish()) {
+                None => news.push((key.finish(), looks.finish())),
+                Some(before) if *before == looks.finish() => {}
+                Some(_) => second = Some(format!("{:?} of {path} is two records", record.version)),
+            }
+        }
+        if !news.is_empty() {
+            Rc::make_mut(&mut self.ever).extend(news);
+        }
+        if let Some(second) = second {
+            self.broken.get_or_insert(second);
+        }
+    }
+
+    /// Takes the engine's orders until there are none. Prompt hands do their duties at once.
+    pub(super) fn act(&mut self, at: usize) {
+        loop {
+            while let Some(action) = self.device(at).engine.next_action() {
+                self.take_order(at, action);
+            }
+            if self.late {
+                return;
+            }
+            let Some(duty) = self.device(at).duties.pop_front() else { return };
+            self.perform(at, duty);
+        }
+    }
+
+    fn take_order(&mut self, at: usize, action: Action) {
+        if is_told() {
+            eprintln!("    {at} orders {action:?}");
+        }
+        let duty = match action {
+            Action::Look { look, what } => Duty::Look(look, what),
+            Action::Fetch { ticket, peer, content, .. } => Duty::Fetch(ticket, peer, content),
+            Action::Settle { jobs } => Duty::Settle(jobs),
+            Action::Persist { seq } => Duty::Persist(seq),
+            Action::Offer { peer, lane, offer } => return self.send_offer(at, peer, lane, offer),
+            Action::Ack { peer, frames, sent } => {
+                return self.send(at, peer, false, Message::Ack(frames, sent));
+            }
+            Action::ReserveCounters => {
+                let counters = self.device(at).reserve();
+                return self.tell(at, Event::CountersReserved { counters });
+            }
+            Action::ReadRules => return self.read_rules(at),
+            Action::Cut { why, .. } => {
+                self.broken.get_or_insert(format!("device {at} cut a lawful peer: {why}"));
+                return;
+            }
+            Action::Halt | Action::Tell(_) => return,
+        };
+        self.device(at).duties.push_back(duty);
+    }
+
+    fn settle(&mut self, at: usize, jobs: &[Job]) {
+        let device = self.device(at);
+        let intent = |job: &Job| Intent {
+            ticket: job.ticket,
+            becomes: job.becomes.clone(),
+            indexed: false,
+        };
+        device.intents.extend(jobs.iter().map(intent));
+        let disk = Rc::make_mut(&mut device.disk);
+        let outcomes: Vec<(_, Result<_, SettleError>)> =
+            jobs.iter().map(|job| (job.ticket, disk.take(job))).collect();
+        if std::mem::take(&mut device.crash_next) {
+            self.crash(at, false);
+        } else {
+            self.report(at, vec![Event::Settled { outcomes }]);
+        }
+    }
+
+    fn send_offer(&mut self, at: usize, peer: DeviceId, lane: Lane, offer: Offer) {
+        let bulk = match self.bulk_parity {
+            Some(parity) => offer.number % 2 == parity,
+            None => lane == Lane::Bulk,
+        };
+        self.send(at, peer, bulk, Message::Offer(offer));
+    }
+
+    fn send(&mut self, at: usize, peer: DeviceId, bulk: bool, message: Message) {
+        let to = self.devices.iter().position(|d| d.id == peer).expect("a device");
+        self.saying.entry((at, to, bulk)).or_default().push(message);
+    }
+
+    /// Computes what tells this state from others, see [`states`].
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let mut shape = Sink::default();
+        shape.value(self.now);
+        let mut parts: Vec<&Part> = self.devices.iter().map(|d| d.part()).collect();
+        for ((from, to, bulk), queue) in &self.wires {
+            shape.value((from, to, bulk, queue.len()));
+            let store = self.devices[*from].store;
+            let ids = (self.devices[*from].id, self.devices[*to].id);
+            parts.extend(queue.iter().map(|p| p.part.get_or_init(|| p.fingerprint(ids, store))));
+        }
+        let shape = shape.part();
+        parts.push(&shape);
+        states::fingerprint(parts.iter().copied(), self.bulk_parity.is_some())
+    }
+
+    /// Returns a device whose next step may be taken before all others', see
+    /// [`super::explore`]: nobody else can send them anything before on a wire that is empty
+    /// now. `idle` are devices whose users do nothing more.
+    #[must_use]
+    pub fn first_mover(&self, idle: &[bool]) -> Option<usize> {
+        let gets = |at: usize| self.wires.keys().any(|(_, to, _)| *to == at);
+        (0..self.devices.len()).filter(|at| gets(*at) || !idle[*at]).find(|me| {
+            // Who can move without us: who has something to do, and whoever hears of it.
+            let mut moves: Vec<bool> = (0..self.devices.len())
+                .map(|at| at != *me && (gets(at) || !idle[at]))
+                .collect();
+            loop {
+                let before = moves.clone();
+                for (a, b) in self.links.iter().filter(|(_, b)| b != me) {
+                    moves[*b] |= moves[*a];
+                }
+                if moves == before {
+                    break;
+                }
+            }
+            let empty = |lane: bool, from: usize| !self.wires.contains_key(&(from, *me, lane));
+            let lanes = if self.bulk_parity.is_some() { &[false, true][..] } else { &[false] };
+            self.links
+                .iter()
+                .filter(|(from, to)| to == me && moves[*from])
+                .all(|(from, _)| lanes.iter().all(|lane| !empty(*lane, *from)))
+        })
+    }
+}
+
+impl Packet {
+    fn fingerprint(&self, (from, to): (DeviceId, DeviceId), store: StoreId) -> Part {
+        let mut sink = Sink::default();
+        sink.value(self.messages.len());
+        for message in &self.messages {
+            match message {
+                Message::Hello(hello) => {
+                    sink.value((0, hello.store, hello.cursor.map(|c| c.store)));
+                    if let Some(cursor) = hello.cursor {
+                        sink.seq(to, cursor.store, cursor.seq);
+                    }
+                }
+                Message::Offer(offer) => offer.fingerprint((from, store), to, &mut sink),
+                Message::Ack(frames, sent) => {
+                    sink.value((1, frames.len()));
+                    for number in frames.iter().flat_map(|(first, last)| [first, last]) {
+                        sink.frame(to, from, *number);
+                    }
+                    sink.frame(from, to, *sent);
+                }
+            }
+        }
+        sink.part()
+    }
+}
+
+/// Which duties keep their order among themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Hands,
+    Flush,
+    Free,
+}
+
+fn class_of(duty: &Duty) -> Class {
+    match duty {
+        Duty::Settle(_) => Class::Hands,
+        Duty::Persist(_) => Class::Flush,
+        Duty::Report(events) => match events.first() {
+            Some(Event::Settled { .. }) => Class::Hands,
+            Some(Event::Persisted { .. }) => Class::Flush,
+            _ => Class::Free,
+        },
+        Duty::Notice(_) | Duty::Look(..) | Duty::Fetch(..) => Class::Free,
+    }
+}
+
+/// Whether to print what happens, to understand a failure.
+pub fn is_told() -> bool {
+    std::env::var_os("SYNCD_TRACE").is_some()
+}

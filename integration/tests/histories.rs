@@ -1,0 +1,227 @@
+//! The histories that broke simpler merging rules, each over all orders of delivery.
+
+use syncd_integration::sim::{World, explore, oracle, script};
+
+/// A history: its name, how many devices, whether the first is a hub, what happens, and whether
+/// any conflict copy at all would be false.
+struct History {
+    name: &'static str,
+    devices: usize,
+    hub: bool,
+    script: &'static str,
+    no_copies: bool,
+    because: &'static str,
+}
+
+/// More states than any of these histories has.
+const STATES_MAX: usize = 5_000_000;
+
+fn holds(history: &History) {
+    let check = |world: &World| match history.no_copies {
+        true => oracle::no_copies(world),
+        false => Ok(()),
+    };
+    let ops = script(history.script);
+    // Two lanes in a mesh of three have tens of millions of states: tests/schedules.rs tries some.
+    let mesh = history.devices > 2 && !history.hub;
+    let parities = if mesh { &[None][..] } else { &[None, Some(0), Some(1)] };
+    for parity in parities.iter().copied() {
+        let mut world = settled(World::new(history.devices, history.hub, parity));
+        if history.devices > 2 {
+            world = world.with_quick_acks();
+        }
+        let tally = explore::every_order(&world, &ops, STATES_MAX, &check)
+            .unwrap_or_else(|what| panic!("{}: {}\n{what}", history.name, history.because));
+        println!("{} {parity:?}: {tally:?}", history.name);
+        assert!(!tally.cut_short, "{}: too many states", history.name);
+        assert!(tally.rests > 0, "{}: it never came to rest", history.name);
+    }
+}
+
+/// Lets the devices greet each other before anything happens.
+fn settled(mut world: World) -> World {
+    explore::come_to_rest(&mut world).expect("an empty folder comes to rest");
+    world
+}
+
+#[test]
+fn a_copy_is_not_a_forgotten_delete() {
+    holds(&History {
+        name: "M1",
+        devices: 2,
+        hub: false,
+        script: "a:w p X 1; b:w p Y 2",
+        no_copies: false,
+        because: "a copy that carries the loser's version is covered and has no entry",
+    });
+}
+
+#[test]
+fn a_lane_that_overtakes_loses_nothing() {
+    holds(&History {
+        name: "M2",
+        devices: 2,
+        hub: false,
+        script: "a:w p X 1; a:w q Y 1; a:w r Z 1",
+        no_copies: true,
+        because: "covered is not the union of the vectors seen",
+    });
+}
+
+#[test]
+fn a_resolution_is_no_new_write() {
+    holds(&History {
+        name: "M3",
+        devices: 2,
+        hub: false,
+        script: "a:w p X 2; b:w p Y 1; a:d p",
+        no_copies: false,
+        because: "the other's resolution must not bring back what was deleted after ours",
+    });
+}
+
+#[test]
+fn equal_bytes_with_other_times_agree_on_one() {
+    holds(&History {
+        name: "M4",
+        devices: 2,
+        hub: false,
+        script: "a:w p X 5; a:t p 2; b:w p X 2",
+        no_copies: true,
+        because: "one vector with two times would stand for ever",
+    });
+}
+
+#[test]
+fn a_merge_keeps_both_heritages() {
+    holds(&History {
+        name: "M5",
+        devices: 2,
+        hub: false,
+        script: "a:w p X 1; a:w p Y 2; b:w p Y 3",
+        no_copies: false,
+        because: "with the winner's ancestors alone the exchange has no end",
+    });
+}
+
+#[test]
+fn two_edits_of_one_base_are_a_conflict() {
+    holds(&History {
+        name: "M6",
+        devices: 2,
+        hub: false,
+        script: "a:w p X 1; a:w p Y 2; b:w p Z 3",
+        no_copies: false,
+        because: "having once had the content is not having seen the edit",
+    });
+}
+
+#[test]
+fn a_third_device_takes_merged_vectors() {
+    for hub in [false, true] {
+        holds(&History {
+            name: "M7",
+            devices: 3,
+            hub,
+            script: "b:w p X 1; c:w p Y 2",
+            no_copies: false,
+            because: "third devices' counters come from whoever forwards them",
+        });
+    }
+}
+
+#[test]
+fn old_records_do_not_rise_from_dropped_tombstones() {
+    holds(&History {
+        name: "M8",
+        devices: 2,
+        hub: false,
+        script: "a:w p X 1; b:w p Y 2; b:d p",
+        no_copies: false,
+        because: "the answer to a forgotten delete has seen all that is covered",
+    });
+}
+
+#[test]
+fn three_contents_never_share_a_vector() {
+    holds(&History {
+        name: "M9",
+        devices: 3,
+        hub: true,
+        script: "a:w p X 3; b:w p Y 1; c:w p Z 2",
+        no_copies: false,
+        because: "pairwise rules without a counter depend on the order of arrival",
+    });
+}
+
+#[test]
+fn a_delete_that_saw_the_edit_stands() {
+    holds(&History {
+        name: "M10",
+        devices: 3,
+        hub: true,
+        script: "b:w p X 1; c:w p Y 2; b:d p",
+        no_copies: false,
+        because: "edit always beating delete depends on the order of arrival",
+    });
+}
+
+#[test]
+fn a_new_store_is_heard_from_the_beginning() {
+    holds(&History {
+        name: "M11",
+        devices: 2,
+        hub: false,
+        script: "a:w p X 1; a:w q Y 1; a:lose; a:w r Z 1",
+        no_copies: true,
+        because: "a cursor into another store means nothing",
+    });
+}
+
+#[test]
+fn a_file_that_power_loss_brought_back_does_not_win_unseen() {
+    holds(&History {
+        name: "M12",
+        devices: 2,
+        hub: false,
+        script: "a:w p W 1; a:w p X 2; a:revert p W 1; b:w q Q 1",
+        no_copies: false,
+        because: "the counter of a rebuilt scan dominates nothing of another incarnation",
+    });
+}
+
+#[test]
+fn our_own_work_cut_short_is_no_edit() {
+    holds(&History {
+        name: "M13",
+        devices: 2,
+        hub: false,
+        script: "a:crash; b:w p Y 1; b:w p Z 2",
+        no_copies: true,
+        because: "an intent holds the whole record",
+    });
+}
+
+#[test]
+fn a_directory_kept_by_ignored_content_stays_deleted() {
+    holds(&History {
+        name: "M14",
+        devices: 2,
+        hub: false,
+        script: "b:i d/t; b:w d/t/x I 1; a:w d/f X 1; a:d d",
+        no_copies: true,
+        because: "a directory that only ignored content keeps alive is not announced",
+    });
+}
+
+#[test]
+fn absence_is_not_announced_on_un_ignoring() {
+    holds(&History {
+        name: "M15",
+        devices: 2,
+        hub: false,
+        script: "a:i t; b:i t; b:w t/x X 1; a:i -; b:i -",
+        no_copies: true,
+        because: "un-ignoring is union mode",
+    });
+}

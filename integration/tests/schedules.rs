@@ -1,0 +1,110 @@
+//! Random schedules of random histories, beyond what can be tried in every order.
+//!
+//! `SYNCD_SEED=n` replays one; `SYNCD_LONG=1` tries a million.
+
+use syncd_core::model::RelPath;
+use syncd_integration::sim::explore::{self, Dice};
+use syncd_integration::sim::{self, Op, World};
+
+/// Seeds that are tried unless told otherwise.
+const SEEDS: u64 = 20_000;
+
+/// Seeds of a long run.
+const SEEDS_LONG: u64 = 1_000_000;
+
+/// What a history may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Breed {
+    /// Users alone.
+    Users,
+    /// And sessions that end, processes that are killed, scans.
+    Faults,
+    /// And rules that change, stores that are lost.
+    Fate,
+}
+
+fn path(text: &str) -> RelPath {
+    RelPath::parse(text).expect("a path")
+}
+
+fn draw(dice: &mut Dice) -> (World, Vec<(usize, Op)>, Breed) {
+    let breed = [Breed::Users, Breed::Faults, Breed::Fate][dice.below(3)];
+    let devices = [2, 2, 3, 3, 4, 5][dice.below(6)];
+    let hub = dice.below(2) == 0;
+    let parity = [None, Some(0), Some(1)][dice.below(3)];
+    let mut world = World::new(devices, hub, parity);
+    explore::come_to_rest(&mut world).expect("an empty folder comes to rest");
+    if dice.below(3) > 0 {
+        world = world.with_late_hands();
+    }
+    let count = if devices == 2 { 2 + dice.below(11) } else { 2 + dice.below(5) };
+    let mut ops: Vec<_> =
+        (0..count).map(|at| (dice.below(devices), act(dice, at, breed))).collect();
+    // A hub that ignores a path cannot hand on its bytes: who wants them waits, and says so.
+    ops.retain(|(at, op)| !(hub && devices > 2 && *at == 0 && matches!(op, Op::Ignore(_))));
+    (world, ops, breed)
+}
+
+fn act(dice: &mut Dice, at: usize, breed: Breed) -> Op {
+    let paths = ["p", "q", "d", "d/f", "d/g", "d/e/f"];
+    let mut some = || path(paths[dice.below(paths.len())]);
+    let (one, other) = (some(), some());
+    let mtime = i64::try_from(1 + dice.below(3)).expect("small");
+    let name = if dice.below(4) == 0 { "same".to_owned() } else { format!("w{at}") };
+    let kinds = match breed {
+        Breed::Users => 10,
+        Breed::Faults => 16,
+        Breed::Fate => 19,
+    };
+    match dice.below(kinds) {
+        0..4 => Op::Write(one, name, mtime),
+        4 => Op::Touch(one, mtime),
+        5 | 6 => Op::Delete(one),
+        7 => Op::Rename(one, other),
+        8 => Op::MakeDir(if dice.below(2) == 0 { path("d") } else { path("d/e") }),
+        9 => Op::DeleteCopy,
+        10 => Op::Cut,
+        11 | 12 => Op::Join,
+        13 => Op::Scan,
+        14 => Op::CrashAfterSettle,
+        15 => Op::Crash,
+        16 => Op::LoseStore,
+        17 => Op::Ignore([None, Some(path("d/e")), Some(path("q"))][dice.below(3)].clone()),
+        _ => Op::Reject,
+    }
+}
+
+fn holds(seed: u64) -> Result<(), String> {
+    let mut dice = Dice::new(seed);
+    let (world, ops, breed) = draw(&mut dice);
+    explore::random(world, &ops, seed, &|_| Ok(())).map_err(|what| format!("{breed:?} {what}"))
+}
+
+#[test]
+fn random_schedules_keep_the_laws() {
+    let given = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seeds = match given("SYNCD_SEED") {
+        Some(seed) => seed..seed + 1,
+        None if given("SYNCD_LONG").is_some() => 0..SEEDS_LONG,
+        None => 0..given("SYNCD_SEEDS").unwrap_or(SEEDS),
+    };
+    let mut failed = Vec::new();
+    let count = seeds.end - seeds.start;
+    for seed in seeds {
+        if sim::world::is_told() {
+            eprintln!("seed {seed}");
+        }
+        let outcome = std::panic::catch_unwind(|| holds(seed));
+        let outcome = outcome.unwrap_or_else(|_| Err(format!("seed {seed} panicked")));
+        failed.extend(outcome.err());
+        if failed.len() >= 20 {
+            break;
+        }
+    }
+    // The shortest is the easiest to understand.
+    failed.sort_by_key(|what| what.len());
+    for what in &failed {
+        println!("{}", what.lines().next().unwrap_or_default());
+    }
+    assert!(failed.is_empty(), "{} of {count} failed, e.g.\n{}", failed.len(), failed[0]);
+}

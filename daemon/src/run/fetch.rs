@@ -38,6 +38,9 @@ const LARGE_AT_ONCE: usize = 4;
 /// What a wanted content costs in the window, beside its bytes.
 const ITEM_COST: u64 = 512;
 
+/// A block that must come from the peer: its offset, its size and its id.
+type Missing = (u64, u32, BlockId);
+
 /// One content that the engine wants.
 #[derive(Debug, Clone)]
 pub struct Fetch {
@@ -116,7 +119,7 @@ impl Inner {
         let hands = &self.parts.hands;
         let content = fetch.content;
         let found = hands.has(content)
-            || fetch.kind == Kind::File && fetch.size > 0 && self.from_holders(content)
+            || fetch.kind == Kind::File && fetch.size > 0 && self.stage_from_holders(content)
             || hands.from_trash(content).is_ok()
             || fetch.size == 0 && hands.put_small(content, &[]).is_ok();
         if found {
@@ -125,7 +128,7 @@ impl Inner {
         found
     }
 
-    fn from_holders(&self, content: ContentId) -> bool {
+    fn stage_from_holders(&self, content: ContentId) -> bool {
         let holders = self.parts.index.holders(content, 4).unwrap_or_default();
         holders.iter().any(|path| self.parts.hands.from_local(path, content).is_ok())
     }
@@ -141,7 +144,9 @@ impl Inner {
             }
             let batch: Vec<Fetch> = wanted.drain(..count).collect();
             let cost = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
-            let Ok(permit) = Arc::clone(&self.window).acquire_many_owned(cost).await else { return };
+            let Ok(permit) = Arc::clone(&self.window).acquire_many_owned(cost).await else {
+                return;
+            };
             let inner = Arc::clone(self);
             tokio::spawn(async move {
                 inner.small_batch(batch).await;
@@ -204,8 +209,7 @@ impl Inner {
         let list = self.block_list(fetch).await?;
         let inner = Arc::clone(self);
         let (job, wanted) = (fetch.clone(), list.clone());
-        let prepared =
-            tokio::task::spawn_blocking(move || inner.prepare(&job, &wanted)).await;
+        let prepared = tokio::task::spawn_blocking(move || inner.prepare(&job, &wanted)).await;
         let (writer, missing) = prepared.unwrap_or(Err(PullError::Disk))?;
         let writer = Arc::new(writer);
         self.ranges(fetch, missing, &writer).await?;
@@ -226,7 +230,8 @@ impl Inner {
         {
             return Ok(list);
         }
-        let mut answers = self.ask(vec![item(fetch, Need::Blocks)]).await.ok_or(PullError::PeerGone)?;
+        let mut answers =
+            self.ask(vec![item(fetch, Need::Blocks)]).await.ok_or(PullError::PeerGone)?;
         let have = answers.recv().await.and_then(|haves| haves.into_iter().next());
         self.peer.forget(&answers);
         match have.map(|have| have.body) {
@@ -242,20 +247,17 @@ impl Inner {
         &self,
         fetch: &Fetch,
         list: &BlockList,
-    ) -> Result<(StagedWriter, Vec<(u64, u32, BlockId)>), PullError> {
+    ) -> Result<(StagedWriter, Vec<Missing>), PullError> {
         let begun = self.parts.hands.begin(fetch.content, fetch.size);
         let writer = begun.map_err(|error| pull_error(&error))?;
-        let mut missing: Vec<(u64, u32, BlockId)> =
+        let mut missing: Vec<Missing> =
             list.placed().map(|(offset, block)| (offset, block.size, block.id)).collect();
         if writer.is_resumed() {
             missing.retain(|(offset, size, id)| !holds(&writer, *offset, *size, *id));
         }
         if let Some(old) = self.old_version(fetch) {
-            let sources: BTreeMap<u64, Source> = list
-                .placed()
-                .map(|(offset, _)| offset)
-                .zip(digest::reuse(list, &old.1))
-                .collect();
+            let sources: BTreeMap<u64, Source> =
+                list.placed().map(|(offset, _)| offset).zip(digest::reuse(list, &old.1)).collect();
             missing.retain(|(offset, size, id)| match sources.get(offset) {
                 Some(Source::Here { offset: from }) => {
                     !copies(&old.0, *from, &writer, *offset, *size, *id)
@@ -278,7 +280,7 @@ impl Inner {
     async fn ranges(
         self: &Arc<Self>,
         fetch: &Fetch,
-        missing: Vec<(u64, u32, BlockId)>,
+        missing: Vec<Missing>,
         writer: &Arc<StagedWriter>,
     ) -> Result<(), PullError> {
         let mut parts = tokio::task::JoinSet::new();
@@ -314,7 +316,7 @@ impl Inner {
     async fn range_group(
         self: &Arc<Self>,
         fetch: &Fetch,
-        group: Vec<(u64, u32, BlockId)>,
+        group: Vec<Missing>,
         writer: Arc<StagedWriter>,
     ) -> Result<(), PullError> {
         let ranges = group.iter().map(|(offset, size, _)| (*offset, *size)).collect();

@@ -1,9 +1,10 @@
 //! Where it all meets: the daemon of one home, its folders, its sessions.
 
+mod changes;
 pub mod desk;
-mod happenings;
 pub mod fetch;
 pub mod folder;
+mod happenings;
 mod serve;
 pub mod session;
 mod start;
@@ -19,12 +20,12 @@ use syncd_core::model::{DeviceId, FolderId, Incarnation};
 use syncd_core::protocol::peer::PROTOCOL_VERSION;
 use syncd_core::protocol::{Hello, Ready};
 use syncd_home::{Config, Home};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 pub use happenings::{Happening, Happenings};
 pub use start::run;
 
-use crate::flow::index::{Intent, IntentBatch, Ledger, PeerTokens, Store, Token};
+use crate::flow::index::{Intent, IntentBatch, Ledger, PeerTokens, REINCARNATE, Store, Token};
 use crate::world::net::Net;
 use folder::{Folder, Note};
 use session::Peer;
@@ -59,6 +60,8 @@ pub struct Daemon {
     peers: Mutex<BTreeMap<DeviceId, Arc<Peer>>>,
     offered: Mutex<BTreeMap<(FolderId, DeviceId), Ready>>,
     unfinished: Mutex<Unfinished>,
+    /// Told when this device turns out to have been set back to an older state.
+    rolled_back: Notify,
     heard: Mutex<BTreeMap<DeviceId, Heard>>,
 }
 
@@ -215,6 +218,20 @@ impl Daemon {
         let done = unfinished.intents.is_empty();
         let batches = if done { std::mem::take(&mut unfinished.batches) } else { Vec::new() };
         (ours, batches)
+    }
+
+    /// Ends the daemon: a peer has seen counters of ours that we have not handed out, so this
+    /// device was set back to an older state. The next start takes a new incarnation, under
+    /// which no counter can name two contents.
+    pub fn set_back(&self, peer: DeviceId) {
+        tracing::error!(
+            peer = %peer.short(),
+            "it has seen newer changes of this device than this device remembers"
+        );
+        if let Err(error) = self.ledger.set_fact(REINCARNATE, Some(b"1")) {
+            tracing::error!(%error, "that could not be written down");
+        }
+        self.rolled_back.notify_one();
     }
 
     /// Says to all connected peers that a folder is ready.

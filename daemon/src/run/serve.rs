@@ -28,7 +28,12 @@ const FRAME_BYTES: usize = 512 << 10;
 const ITEMS_MAX: usize = 4096;
 
 /// Answers a request; the answers go out as they are read. Waits while the peer takes none.
-pub async fn serve(daemon: &Arc<Daemon>, peer: &Arc<Peer>, folder: Option<&Folder>, want: Want) {
+pub(super) async fn serve(
+    daemon: &Arc<Daemon>,
+    peer: &Arc<Peer>,
+    folder: Option<&Folder>,
+    want: Want,
+) {
     let parts = folder.and_then(Folder::parts);
     let (daemon, peer) = (Arc::clone(daemon), Arc::clone(peer));
     let handle = tokio::runtime::Handle::current();
@@ -140,7 +145,12 @@ fn source(parts: &Parts, item: &WantedItem) -> Option<(RelPath, Record)> {
 }
 
 /// Returns the block list of a file, cutting it if it is not kept.
-fn block_list(daemon: &Daemon, parts: &Parts, path: &RelPath, record: &Record) -> Option<BlockList> {
+fn block_list(
+    daemon: &Daemon,
+    parts: &Parts,
+    path: &RelPath,
+    record: &Record,
+) -> Option<BlockList> {
     if let Ok(Some(list)) = daemon.store.blocks(record.content) {
         return Some(list);
     }

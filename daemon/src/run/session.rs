@@ -54,7 +54,9 @@ struct Shared {
 enum Cut {
     #[error("the session is over")]
     Gone,
-    #[error("it speaks version {0} of the protocol, this device {PROTOCOL_VERSION}; update the older one")]
+    #[error(
+        "it speaks version {0} of the protocol, this device {PROTOCOL_VERSION}; update the older one"
+    )]
     Version(u16),
     #[error("{0}")]
     Bytes(#[from] protocol::DecodeError),
@@ -129,7 +131,12 @@ async fn talk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, recv: Inbox) -> Result<(),
         while let Some(bytes) = data.recv().await {
             match protocol::decode(&bytes)? {
                 Frame::Have(haves) => peer.route(haves),
-                _ => return Err(Cut::Order("no content on the data lane")),
+                Frame::Hello(_)
+                | Frame::Ready(_)
+                | Frame::Unready { .. }
+                | Frame::Offer { .. }
+                | Frame::Ack { .. }
+                | Frame::Want(_) => return Err(Cut::Order("control on the data lane")),
             }
         }
         Err::<(), Cut>(Cut::Gone)
@@ -308,7 +315,9 @@ impl Peer {
         let out = links::start(Arc::clone(self), parts, fetcher);
         let hello = FolderHello { store: theirs.store, cursor: theirs.cursor };
         let link = Link { tag, out };
-        folder.note(Note::PeerUp { peer: self.device, hello, link });
+        let ours = |(life, counter): &(_, u64)| (*life == daemon.incarnation).then_some(*counter);
+        let seen_of_us = theirs.seen_of_you.iter().filter_map(ours).max().unwrap_or(0);
+        folder.note(Note::PeerUp { peer: self.device, hello, link, seen_of_us });
     }
 
     /// Returns the folder that a tagged frame is for, if its epochs are the present ones.

@@ -9,12 +9,13 @@ use anyhow::Context;
 use jiff::Timestamp;
 use sd_notify::NotifyState;
 use syncd_home::{Config, Discovery, HTTP_LISTEN_DEFAULT, Home, HomeLock, Listen, Topology};
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::{Notify, Semaphore};
 
+use super::changes;
 use super::desk::FrontDesk;
 use super::{Daemon, Happening, Happenings, SERVING_MAX, Unfinished, folder, session};
-use crate::flow::index::{Ledger, Store, begin_life};
+use crate::flow::index::{Ledger, REINCARNATE, Store, begin_life};
 use crate::world::control::{Control, Http};
 use crate::world::net::{self, NetConfig, NetEvent};
 
@@ -36,7 +37,10 @@ pub async fn run(home: Home) -> anyhow::Result<()> {
     let (store, opened) = Store::open(&home.index_dir())?;
     let life = begin_life(&store, opened, &ledger, ledger_opened)?;
     if let Some(why) = &life.why {
-        tracing::warn!(why, "a new incarnation begins; folders are joined as if for the first time");
+        tracing::warn!(
+            why,
+            "a new incarnation begins; folders are joined as if for the first time"
+        );
     }
     let unfinished =
         Unfinished { intents: ledger.pending_intents(), batches: ledger.pending_batches() };
@@ -68,6 +72,7 @@ pub async fn run(home: Home) -> anyhow::Result<()> {
         peers: Mutex::default(),
         offered: Mutex::default(),
         unfinished: Mutex::new(unfinished),
+        rolled_back: Notify::new(),
         heard: Mutex::default(),
     });
     for settings in config.folders.clone() {
@@ -75,12 +80,30 @@ pub async fn run(home: Home) -> anyhow::Result<()> {
     }
     let control = open_control(&lock, &home, &config).await?;
     tokio::spawn(listen(Arc::clone(&daemon), events));
+    tokio::spawn(changes::watch(Arc::clone(&daemon)));
     notify(&[NotifyState::Ready]);
     watchdog();
     tracing::info!(device = %daemon.me, home = %home.dir().display(), "syncd is running");
-    control.serve(Arc::new(FrontDesk::new(Arc::clone(&daemon))), stopped()).await?;
-    end(&daemon).await;
+    serve(&daemon, control).await?;
     drop(lock);
+    Ok(())
+}
+
+/// Answers until told to stop, then ends the daemon in order.
+async fn serve(daemon: &Arc<Daemon>, control: Control) -> anyhow::Result<()> {
+    let stop = async {
+        tokio::select! {
+            () = stopped() => {}
+            () = daemon.rolled_back.notified() => {}
+        }
+    };
+    control.serve(Arc::new(FrontDesk::new(Arc::clone(daemon))), stop).await?;
+    end(daemon).await;
+    anyhow::ensure!(
+        daemon.ledger.fact(REINCARNATE).is_none(),
+        "a peer has seen newer changes of this device than it remembers (restored from an older \
+         copy?); start syncd again: it goes on under a new incarnation and loses nothing"
+    );
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! Conflict copies: where the loser of a conflict goes.
 
+use super::Action;
 use super::draft::Draft;
 use super::incoming::{News, Stage};
 use super::settling::{Put, Stamp};
 use super::{Engine, Notice};
-use super::Action;
 use crate::flow::detect::Look;
 use crate::flow::index::{Index, IndexError};
 use crate::flow::plan::{Resolution, Side, conflict, order};

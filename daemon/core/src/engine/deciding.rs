@@ -1,11 +1,11 @@
 //! What becomes of a path when a record comes for it.
 
+use super::Engine;
 use super::copies::Copy;
 use super::draft::Draft;
 use super::incoming::{From, News, Next, Stage};
 use super::parents::Parents;
 use super::settling::{Put, Stamp};
-use super::Engine;
 use crate::flow::detect::Look;
 use crate::flow::index::observe;
 use crate::flow::index::{Index, IndexError};
@@ -85,7 +85,9 @@ impl Engine {
             }
             From::Index => true,
         };
-        after_settled && !self.reading_rules && !self.rule_files.iter().any(|file| self.pending.contains_key(file))
+        after_settled
+            && !self.reading_rules
+            && !self.rule_files.iter().any(|file| self.pending.contains_key(file))
     }
 
     /// Works towards `resolution` at `path`: puts it into the index, or makes the job for it.
@@ -100,6 +102,14 @@ impl Engine {
         let is_dir = news.record.kind == Kind::Directory
             || entry.is_some_and(|e| e.record.kind == Kind::Directory);
         if !self.rules.synced(path, is_dir) {
+            if resolution.copy
+                && let Some(ours) = entry
+            {
+                // No copy can be made here. Who told us hears ours and resolves it there.
+                let standing = Standing::Ignored;
+                draft.put_local(path, Local { seen: None, standing, ..ours.local.clone() });
+                return Ok(Next::Done);
+            }
             self.put_unplaced(path, news, entry, resolution, draft);
             return Ok(Next::Done);
         }
@@ -157,7 +167,12 @@ impl Engine {
     ) {
         let unchanged = resolution.record == news.record;
         let put = put_for(news, entry, resolution, unchanged);
-        self.put_stamped(path.clone(), Put { standing: Standing::Ignored, seen: None, ..put }, None, draft);
+        self.put_stamped(
+            path.clone(),
+            Put { standing: Standing::Ignored, seen: None, ..put },
+            None,
+            draft,
+        );
     }
 }
 

@@ -21,7 +21,7 @@ impl Engine {
             into.value(path);
             pending.fingerprint(me, into);
         }
-        into.value((self.pending.len(), &self.waiting, self.removals.keys().collect::<Vec<_>>(), &self.gated));
+        into.value((self.pending.len(), &self.waiting, &self.removals, &self.gated));
         for flight in self.flights.values() {
             into.value((&flight.path, flight.orphan, &flight.conflict, flight.puts.len()));
             flight.from.fingerprint(me, into);

@@ -27,6 +27,8 @@ pub(super) struct News {
     /// Other frames of the same session whose record for the path this one has seen: they are
     /// settled with it, not before, since until then nothing here reflects what they told.
     pub(super) also: Vec<u64>,
+    /// Whether its frames count it among the removals of directories.
+    waits: bool,
 }
 
 /// What waits for one path.
@@ -68,7 +70,7 @@ pub(super) enum Next {
 impl News {
     /// Makes news of what our own index holds.
     pub(super) fn ours(record: Record) -> Self {
-        Self { from: From::Index, record, also: Vec::new() }
+        Self { from: From::Index, record, also: Vec::new(), waits: false }
     }
 }
 
@@ -98,7 +100,7 @@ impl Pending {
                     into.frame(peer, me, *frame);
                 }
             }
-            into.value(news.also.len());
+            into.value((news.also.len(), news.waits));
         }
         // Which fetch it is says nothing: a ticket is only ever repeated.
         match &self.stage {
@@ -152,7 +154,7 @@ impl Engine {
         let mut paths = Vec::with_capacity(offer.records.len());
         for (path, record) in offer.records {
             if !self.folded(&path, from, &record) {
-                self.queue(&path, News { from, record, also: Vec::new() });
+                self.queue(&path, News { from, ..News::ours(record) });
             }
             paths.push(path);
         }
@@ -176,9 +178,7 @@ impl Engine {
             (same_peer && (seen || sees)).then_some((at, seen))
         });
         let Some((at, seen)) = found else { return false };
-        if at == 0 && !seen {
-            self.unmark_removal(path);
-        }
+        self.mark_removal(path, false);
         let Some(pending) = self.pending.get_mut(path) else { return false };
         let news = &mut pending.news[at];
         if seen {
@@ -192,38 +192,34 @@ impl Engine {
                 pending.staged = None;
             }
         }
-        if at == 0
-            && self.removals.contains_key(path)
-            && let Some(state) = self.peers.get_mut(&peer)
-        {
-            state.incoming.removal_waits(frame);
+        if at == 0 && !seen {
+            self.removals.remove(path);
         }
+        self.mark_removal(path, self.removals.contains(path));
         true
     }
 
-    /// Marks the first news of `path` as the removal of a directory; `false` while anything else
-    /// that was told before it is not settled.
+    /// Notes that the first news of `path` is the removal of a directory; `false` while anything
+    /// else that was told before it is not settled.
     pub(super) fn removal_may_go(&mut self, path: &RelPath, news: &News) -> bool {
-        let From::Peer { peer, frame, .. } = news.from else { return true };
-        let Some(state) = self.peers.get_mut(&peer) else { return true };
-        if self.removals.insert(path.clone(), (peer, frame)).is_none() {
-            for frame in news.also.iter().chain([&frame]) {
-                state.incoming.removal_waits(*frame);
-            }
+        if self.removals.insert(path.clone()) {
+            self.mark_removal(path, true);
         }
-        frame < state.incoming.blocked()
+        let From::Peer { peer, frame, .. } = news.from else { return true };
+        self.peers.get(&peer).is_none_or(|state| frame < state.incoming.blocked())
     }
 
-    /// Takes back that the first news of `path` is a removal.
-    fn unmark_removal(&mut self, path: &RelPath) {
-        let Some((peer, _)) = self.removals.remove(path) else { return };
-        let Some(first) = self.pending.get(path).and_then(|p| p.news.front()) else { return };
-        let (From::Peer { frame, .. }, Some(state)) = (first.from, self.peers.get_mut(&peer))
-        else {
-            return;
-        };
-        for frame in first.also.iter().chain([&frame]) {
-            state.incoming.removal_waits_no_more(*frame);
+    /// Lets all news of `path` count as removals in their frames, or not: where several peers
+    /// tell of several directories, each in an order of its own, no removal waits for another.
+    fn mark_removal(&mut self, path: &RelPath, is_removal: bool) {
+        let Some(pending) = self.pending.get_mut(path) else { return };
+        for news in pending.news.iter_mut().filter(|news| news.waits != is_removal) {
+            news.waits = is_removal;
+            let From::Peer { peer, frame, .. } = news.from else { continue };
+            let Some(state) = self.peers.get_mut(&peer) else { continue };
+            for frame in news.also.iter().chain([&frame]) {
+                state.incoming.count_removal(*frame, is_removal);
+            }
         }
     }
 
@@ -231,6 +227,9 @@ impl Engine {
         let fresh =
             || Pending { news: VecDeque::new(), stage: Stage::Fresh, staged: None, failed: 0 };
         self.pending.entry(path.clone()).or_insert_with(fresh).news.push_back(news);
+        if self.removals.contains(path) {
+            self.mark_removal(path, true);
+        }
     }
 
     /// Forgets what a peer offered in a session that is over.
@@ -246,7 +245,7 @@ impl Engine {
             !pending.news.is_empty()
         });
         let pending = &self.pending;
-        self.removals.retain(|path, (of, _)| *of != peer && pending.contains_key(path));
+        self.removals.retain(|path| pending.contains_key(path));
         self.gated.retain(|path| pending.contains_key(path));
         self.fetching.retain(|ticket, path| {
             pending.get(path).is_some_and(|p| p.stage == Stage::Fetching(*ticket))
@@ -270,9 +269,8 @@ impl Engine {
         &mut self,
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
-        let gone = |path: &&RelPath| {
-            !self.pending.contains_key(*path) && !self.busy.contains_key(*path)
-        };
+        let gone =
+            |path: &&RelPath| !self.pending.contains_key(*path) && !self.busy.contains_key(*path);
         let stranded: Vec<RelPath> = self.waiting.keys().filter(gone).cloned().collect();
         for path in stranded {
             self.wake_waiting(&path, draft)?;
@@ -310,10 +308,15 @@ impl Engine {
         if freed.is_empty() {
             return Ok(());
         }
-        let may_go = |(path, (peer, _)): (&RelPath, &(DeviceId, u64))| {
-            freed.contains(peer).then(|| path.clone())
+        let may_go = |path: &&RelPath| {
+            let first = self.pending.get(*path).and_then(|p| p.news.front());
+            first.is_some_and(|news| match news.from {
+                From::Peer { peer, .. } => freed.contains(&peer),
+                From::Index => true,
+            })
         };
-        let deepest_first: Vec<RelPath> = self.removals.iter().rev().filter_map(may_go).collect();
+        let deepest_first: Vec<RelPath> =
+            self.removals.iter().rev().filter(may_go).cloned().collect();
         for path in deepest_first {
             if self.pending.get(&path).is_some_and(|p| p.stage == Stage::Removal) {
                 self.unwait(&path);
@@ -365,6 +368,9 @@ impl Engine {
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
         self.problems.remove(path);
+        if self.removals.remove(path) {
+            self.mark_removal(path, false);
+        }
         let Some(pending) = self.pending.get_mut(path) else { return Ok(()) };
         pending.stage = Stage::Fresh;
         pending.staged = None;
@@ -373,13 +379,12 @@ impl Engine {
         if pending.news.is_empty() {
             self.pending.remove(path);
         }
-        let was_removal = self.removals.remove(path).is_some();
         self.gate_moved |= self.rule_files.contains(path);
         if let Some(News { from: From::Peer { peer, frame, .. }, also, .. }) = done
             && let Some(state) = self.peers.get_mut(&peer)
         {
             for frame in also.into_iter().chain([frame]) {
-                state.incoming.settle_one(frame, was_removal);
+                state.incoming.settle_one(frame);
             }
         }
         self.wake_waiting(path, draft)

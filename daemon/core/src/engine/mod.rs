@@ -28,16 +28,15 @@ use draft::Draft;
 use incoming::Pending;
 use settling::Flight;
 pub use types::{
-    Action, Cause, Event, FolderHello, Intended, LookId, Notice, PeerState, Problem, PullError};
+    Action, Cause, Event, FolderHello, Intended, LookId, Notice, PeerState, Problem, PullError,
+};
 
 use crate::flow::detect::Look;
 use crate::flow::index::{Index, IndexError};
 use crate::flow::offer::Outgoing;
 use crate::flow::pull::Incoming;
 use crate::flow::settle::{Job, Ticket};
-use crate::model::{
-    Counter, DeviceId, Dot, RelPath, Seq, StoreId, Tick, Version, Writer,
-};
+use crate::model::{Counter, DeviceId, Dot, RelPath, Seq, StoreId, Tick, Version, Writer};
 
 /// What a folder's engine is made with.
 #[derive(Debug, Clone)]
@@ -70,8 +69,8 @@ pub struct Engine {
     pending: BTreeMap<RelPath, Pending>,
     /// Paths to reconsider when the key's job or look is over.
     waiting: BTreeMap<RelPath, BTreeSet<RelPath>>,
-    /// Removals of directories, with the peer and the frame that told them.
-    removals: BTreeMap<RelPath, (DeviceId, u64)>,
+    /// Directories whose removal waits.
+    removals: BTreeSet<RelPath>,
     /// Paths that wait for a look.
     lookers: BTreeSet<RelPath>,
     /// Paths that wait for rule files, a pause or a halt to be over.
@@ -168,7 +167,7 @@ impl Engine {
             peers: BTreeMap::new(),
             pending: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            removals: BTreeMap::new(),
+            removals: BTreeSet::new(),
             lookers: BTreeSet::new(),
             gated: BTreeSet::new(),
             gate_moved: false,

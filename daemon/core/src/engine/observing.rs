@@ -124,10 +124,7 @@ impl Engine {
     }
 
     /// Takes the held deletes as meant.
-    pub(super) fn approve(
-        &mut self,
-        draft: &mut Draft<'_, impl Index>,
-    ) -> Result<(), IndexError> {
+    pub(super) fn approve(&mut self, draft: &mut Draft<'_, impl Index>) -> Result<(), IndexError> {
         for path in std::mem::take(&mut self.held) {
             if !self.busy.contains_key(&path) {
                 self.gone(&path, draft)?;
@@ -299,6 +296,10 @@ impl Engine {
             let is_dir = entry.record.kind == Kind::Directory;
             let kept_off = entry.record.is_live() && entry.local.standing == Standing::Ignored;
             if kept_off && self.rules.synced(&path, is_dir) {
+                // Told again: a conflict may have been left to who hears it (see `become_`).
+                let local = Local { source: None, ..entry.local };
+                let seq = self.next_dot().counter;
+                draft.put(path.clone(), Entry { record: entry.record.clone(), seq, local });
                 self.queue(&path, News::ours(entry.record));
                 self.consider(&path, draft)?;
             }

@@ -1,11 +1,11 @@
 //! Directories: what lives in one keeps it, and a live path needs those above it.
 
+use super::Engine;
 use super::copies::Place;
 use super::draft::Draft;
 use super::incoming::{News, Stage};
 use super::observing::DIRECTORY_MODE;
 use super::settling::{Put, Stamp};
-use super::Engine;
 use crate::flow::detect::Look;
 use crate::flow::index::observe;
 use crate::flow::index::{Index, IndexError};
@@ -42,9 +42,8 @@ impl Engine {
             return Ok(Err(Stage::Removal));
         }
         let children = draft.live_children(path)?;
-        let working = |child: &&RelPath| {
-            self.busy.contains_key(*child) || self.pending.contains_key(*child)
-        };
+        let working =
+            |child: &&RelPath| self.busy.contains_key(*child) || self.pending.contains_key(*child);
         if let Some(child) = children.iter().find(working) {
             return Ok(Err(Stage::After(child.clone())));
         }

@@ -7,7 +7,9 @@ use super::{Action, Engine, Intended, Notice, Problem};
 use crate::flow::detect::Look;
 use crate::flow::index::{Index, IndexError};
 use crate::flow::settle::{Placed, SettleError, Ticket, Trouble};
-use crate::model::{Causality, DeviceId, Entry, Kind, Local, Record, RelPath, Standing, StatKey, Tick};
+use crate::model::{
+    Causality, DeviceId, Entry, Kind, Local, Record, RelPath, Standing, StatKey, Tick,
+};
 
 /// A job under way.
 #[derive(Debug, Clone)]
@@ -149,9 +151,9 @@ impl Engine {
             return Ok(());
         }
         for Intended { path, record, .. } in becomes {
-            let newer = draft.get(&path)?.is_none_or(|e| {
-                record.version.compare(&e.record.version) == Causality::After
-            });
+            let newer = draft
+                .get(&path)?
+                .is_none_or(|e| record.version.compare(&e.record.version) == Causality::After);
             if newer {
                 let stamp = if record.is_derived() { Stamp::AsIs } else { Stamp::Resolution };
                 self.put_stamped(path, Put::new(record, stamp), None, draft);
@@ -220,7 +222,8 @@ impl Engine {
                 self.unwait(&path);
                 return Ok(());
             }
-            SettleError::Busy { .. } | SettleError::NoRoom { .. } | SettleError::Trouble { .. } => {}
+            SettleError::Busy { .. } | SettleError::NoRoom { .. } | SettleError::Trouble { .. } => {
+            }
         }
         self.problems.insert(path.clone(), Problem::Settle(error));
         self.retry(&path, now, RETRY_MS);
@@ -239,7 +242,8 @@ impl Engine {
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
         let path = flight.path.clone();
-        let looked = matches!(self.problems.get(&path), Some(Problem::Settle(before)) if *before == error);
+        let looked =
+            matches!(self.problems.get(&path), Some(Problem::Settle(before)) if *before == error);
         let removed = flight.puts.iter().all(|(_, put)| !put.record.is_live());
         if looked && removed {
             for (path, put) in flight.puts {

@@ -207,21 +207,15 @@ impl Engine {
     ///
     /// # Errors
     /// [`IndexError`] when the index fails.
-    pub(super) fn overtake(
-        &mut self,
-        since: Seq,
-        index: &impl Index,
-    ) -> Result<(), IndexError> {
+    pub(super) fn overtake(&mut self, since: Seq, index: &impl Index) -> Result<(), IndexError> {
         for (peer, state) in &mut self.peers {
             if state.outgoing.told() >= since {
                 continue;
             }
             let changes =
                 changes_for(*peer, index, since, self.durable, INTERACTIVE_RECORDS_MAX + 1)?;
-            let records: Vec<_> = changes
-                .iter()
-                .filter_map(|c| Some((c.path.clone(), c.record.clone()?)))
-                .collect();
+            let records: Vec<_> =
+                changes.iter().filter_map(|c| Some((c.path.clone(), c.record.clone()?))).collect();
             if records.is_empty() || lane_of(&records) != Lane::Interactive {
                 continue;
             }

@@ -38,8 +38,7 @@ impl Engine {
             self.busy.insert(path.clone(), ticket);
             self.touch(path);
         }
-        let becomes =
-            puts.iter().map(|(path, put)| (path.clone(), put.record.clone())).collect();
+        let becomes = puts.iter().map(|(path, put)| (path.clone(), put.record.clone())).collect();
         let flight = Flight { path: path.clone(), from: news.from, puts, conflict, orphan: false };
         self.flights.insert(ticket, flight);
         self.ready.push_back(Job { ticket, steps, becomes });

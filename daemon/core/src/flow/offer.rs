@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::flow::index::Cursor;
 use crate::flow::index::fingerprint::Fingerprint;
-use crate::model::limits::{INLINE_BYTES_MAX, OFFERED_IN_FLIGHT_MAX, OFFER_RECORDS_MAX};
+use crate::model::limits::{INLINE_BYTES_MAX, OFFER_RECORDS_MAX, OFFERED_IN_FLIGHT_MAX};
 use crate::model::{DeviceId, Record, RelPath, Seq, StoreId, Version, Writer};
 
 /// Which of a peer's streams.
@@ -197,8 +197,7 @@ impl Outgoing {
             .filter(|c| c.seq > self.told && !self.ahead.contains(&c.seq))
             .collect();
         self.ahead.extend(fresh.iter().map(|c| c.seq));
-        let records: Vec<_> =
-            fresh.into_iter().filter_map(|c| Some((c.path, c.record?))).collect();
+        let records: Vec<_> = fresh.into_iter().filter_map(|c| Some((c.path, c.record?))).collect();
         if records.is_empty() { None } else { Some(self.frame(records, None)) }
     }
 
@@ -249,11 +248,8 @@ impl Outgoing {
 
     fn frame(&mut self, records: Vec<(RelPath, Record)>, upto: Option<Upto>) -> Offer {
         self.number += 1;
-        let waiting = Waiting {
-            records: records.len(),
-            acked: false,
-            upto: upto.as_ref().map(|u| u.seq),
-        };
+        let waiting =
+            Waiting { records: records.len(), acked: false, upto: upto.as_ref().map(|u| u.seq) };
         self.in_flight += records.len();
         self.waiting.insert(self.number, waiting);
         Offer { number: self.number, after: self.rules_frame, records, upto }
@@ -281,9 +277,7 @@ impl Outgoing {
 /// a directory never overtakes, since what lay in it must be gone first.
 #[must_use]
 pub fn lane_of(records: &[(RelPath, Record)]) -> Lane {
-    let small = |record: &Record| {
-        !record.has_bytes() || record.size <= INLINE_BYTES_MAX
-    };
+    let small = |record: &Record| !record.has_bytes() || record.size <= INLINE_BYTES_MAX;
     let few = records.len() <= INTERACTIVE_RECORDS_MAX;
     if few && records.iter().all(|(_, record)| small(record)) {
         Lane::Interactive

@@ -71,20 +71,18 @@ impl Incoming {
     pub fn is_settled(&self, number: u64) -> bool {
         number <= self.settled
             || self.frames.get(&number).is_some_and(|f| f.left == 0)
-                && (self.settled + 1..number).all(|n| self.frames.get(&n).is_some_and(|f| f.left == 0))
+                && (self.settled + 1..number)
+                    .all(|n| self.frames.get(&n).is_some_and(|f| f.left == 0))
     }
 
-    /// Notes that a record of frame `number` is the removal of a directory and waits.
-    pub fn removal_waits(&mut self, number: u64) {
+    /// Notes that a record of frame `number` is the removal of a directory that waits, or is not
+    /// any more.
+    pub fn count_removal(&mut self, number: u64, is_removal: bool) {
         if let Some(frame) = self.frames.get_mut(&number) {
-            frame.removals += 1;
-        }
-    }
-
-    /// Notes that a record of frame `number` is no such removal any more.
-    pub fn removal_waits_no_more(&mut self, number: u64) {
-        if let Some(frame) = self.frames.get_mut(&number) {
-            frame.removals = frame.removals.saturating_sub(1);
+            frame.removals = match is_removal {
+                true => frame.removals + 1,
+                false => frame.removals.saturating_sub(1),
+            };
         }
     }
 
@@ -108,15 +106,12 @@ impl Incoming {
         before < self.rules && self.rules <= self.settled
     }
 
-    /// Notes that one record of frame `number` is settled, with our log at `seq`.
-    pub fn settle_one(&mut self, number: u64, was_removal: bool) {
+    /// Notes that one record of frame `number` is settled.
+    pub fn settle_one(&mut self, number: u64) {
         if let Some(frame) = self.frames.get_mut(&number).filter(|f| f.left > 0) {
             frame.left -= 1;
             if frame.left == 0 {
                 self.finished.push(number);
-            }
-            if was_removal {
-                frame.removals = frame.removals.saturating_sub(1);
             }
         }
     }

@@ -64,10 +64,10 @@ fn codec() -> Configuration<LittleEndian, Varint, Limit<FRAME_BYTES_MAX>> {
 }
 
 fn decode_error(error: bincode::error::DecodeError) -> DecodeError {
-    match error {
-        bincode::error::DecodeError::OtherString(why) if why == raw::TOO_MANY => {
-            DecodeError::Value("more of something than its limit allows")
-        }
-        _ => DecodeError::Bytes,
+    if let bincode::error::DecodeError::OtherString(why) = error
+        && why == raw::TOO_MANY
+    {
+        return DecodeError::Value("more of something than its limit allows");
     }
+    DecodeError::Bytes
 }

@@ -13,6 +13,10 @@ use super::ledger::{Ledger, LedgerError, LedgerOpened};
 use super::opening::Opened;
 use super::store::Store;
 
+/// The ledger's fact that asks the next start for a new incarnation: a peer has seen counters
+/// that this device has not handed out, so store and ledger were set back together.
+pub const REINCARNATE: &str = "reincarnate";
+
 /// What this start is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Life {
@@ -62,6 +66,9 @@ fn begin(
     let known = ledger.life();
     let mut index_kept = opened == Opened::Existing;
     let mut why = Vec::new();
+    if ledger.fact(REINCARNATE).is_some() {
+        why.push("a peer has seen newer changes of this device than it remembers".to_owned());
+    }
     match &ledger_opened {
         LedgerOpened::Existing => {}
         LedgerOpened::New if opened == Opened::New => {}
@@ -94,6 +101,9 @@ fn begin(
         None => Incarnation(getrandom::u64().map_err(|_| LedgerError::NoRandom)?),
     };
     ledger.begin(incarnation, store.id(), boot.unwrap_or_default().to_owned())?;
+    if ledger.fact(REINCARNATE).is_some() {
+        ledger.set_fact(REINCARNATE, None)?;
+    }
     let floor = store.last_seq().map_err(LedgerError::Store)?;
     Ok(Life {
         incarnation,

@@ -39,7 +39,7 @@ pub use folder::FolderIndex;
 pub use ledger::{
     Intent, IntentBatch, Ledger, LedgerError, LedgerOpened, PeerTokens, RootToken, Token,
 };
-pub use life::{Life, begin_life};
+pub use life::{Life, REINCARNATE, begin_life};
 pub use opening::{Opened, StoreError};
 pub use store::Store;
 pub use summary::Summary;

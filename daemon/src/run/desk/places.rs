@@ -13,6 +13,7 @@ use syncd_home::{FolderConfig, Home};
 
 use super::{FrontDesk, blocking};
 use crate::run::folder::Folder;
+use crate::world::disk::OWN_NAME;
 
 /// A place for a folder's root that was looked at.
 #[derive(Debug)]
@@ -82,16 +83,17 @@ pub(super) fn absolute(folder: &Folder, rel: &RelPath) -> PathBuf {
     root.join(OsStr::from_bytes(rel.as_bytes()))
 }
 
-/// Returns the one name of a single-file folder.
+/// Returns the one name of a single-file folder. Where its root is not held, the file tells, or
+/// the place beside it that such a folder keeps.
 pub(super) fn single_name(folder: &Folder, config: &FolderConfig) -> Option<RelPath> {
-    match folder.parts() {
-        Some(parts) => parts.root.single_name().cloned(),
-        None => {
-            let is_file = std::fs::symlink_metadata(&config.path).is_ok_and(|m| m.is_file());
-            let name = config.path.file_name().filter(|_| is_file)?;
-            RelPath::parse(name.as_bytes()).ok()
-        }
+    if let Some(parts) = folder.parts() {
+        return parts.root.single_name().cloned();
     }
+    let own = config.path.parent()?.join(OWN_NAME).join(config.id.as_str());
+    let is_file = std::fs::symlink_metadata(&config.path).is_ok_and(|m| m.is_file());
+    let has_own = || std::fs::symlink_metadata(own).is_ok_and(|m| m.is_dir());
+    let name = config.path.file_name().filter(|_| is_file || has_own())?;
+    RelPath::parse(name.as_bytes()).ok()
 }
 
 fn rel_of(root: &Path, path: &Path) -> Option<RelPath> {

@@ -187,12 +187,14 @@ fn forget(
 
 /// Removes a folder's own place from its root, if the root is the one it was made in.
 fn clear(folder: &Folder, config: &FolderConfig, ledger: &Ledger) -> Result<(), ApiError> {
-    let Some(known) = ledger.root(folder.id()) else { return Ok(()) };
-    let remembered = disk::RootToken { token: known.token, inode: known.inode };
+    let known = ledger.root(folder.id());
+    let known = known.map(|known| disk::RootToken { token: known.token, inode: known.inode });
     let is_file = single_name(folder, config).is_some();
     // A root that is gone or another's holds nothing of ours.
     let Ok(root) = root_at(&config.path, is_file, folder.id()) else { return Ok(()) };
-    if root.attest(Some(&remembered)).is_err() {
+    // A single file's place bears the folder's name; that of a directory must be proven.
+    let is_ours = root.attest(known.as_ref()).is_ok() && (known.is_some() || is_file);
+    if !is_ours || !matches!(root.stat(root.own()), Ok(Some(_))) {
         return Ok(());
     }
     remove_own(&root).map_err(|errno| {

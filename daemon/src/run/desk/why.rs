@@ -113,13 +113,15 @@ impl FrontDesk {
             }
             let name = self.name_of(&config, device);
             let (what, remedy) = match (accepted, self.is_connected(device)) {
-                (_, false) => (format!("{name} is not connected"), "bring it back"),
+                (_, false) => ("the other device is not connected", "bring it back"),
                 (false, true) => {
                     (format!("{name} has not taken the folder"), "say there: syncctl folder accept")
                 }
-                (true, true) => (format!("{name} has not got it yet"), "nothing; it is on its way"),
+                (true, true) => {
+                    ("the other device has not got it yet", "nothing; it is on its way")
+                }
             };
-            let waiting = reason(ReasonKind::Waiting, &what, Some(remedy.to_owned()));
+            let waiting = reason(ReasonKind::Waiting, what, Some(remedy.to_owned()));
             lacking.push(Reason { device: Some(name), ..waiting });
         }
         lacking
@@ -190,7 +192,7 @@ fn ignored(parts: &Parts, rel: &RelPath, is_dir: bool) -> Option<Reason> {
     let Some(rule) = verdict.rule else {
         return Some(reason(ReasonKind::Ignored, "the rules ignore it", None));
     };
-    let what = format!("line {} of {} ignores it: {}", rule.line, rule.file, rule.text);
+    let what = format!("the line '{}' ignores it", rule.text);
     let remedy = "to sync it, put a line with '!' before its path above that line".to_owned();
     let ignored = reason(ReasonKind::Ignored, &what, Some(remedy));
     Some(Reason { file: Some(rule.file.to_string()), line: Some(rule.line as u64), ..ignored })

@@ -25,7 +25,7 @@ const ROOT_WAIT: Duration = Duration::from_secs(3);
 /// Why a folder cannot be used now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Halt(String);
+struct Halt(String);
 
 /// Starts a folder's thread. It waits for its root if that is not there.
 ///
@@ -47,7 +47,11 @@ fn live(daemon: &Arc<Daemon>, folder: &Folder, notes: &Receiver<Note>) {
         match open(daemon, folder) {
             Ok(mut thread) => {
                 folder.with_standing(|s| s.halted = None);
-                daemon.tell(Happening::folder(folder.id(), "folder-started", "the folder is ready"));
+                daemon.tell(Happening::folder(
+                    folder.id(),
+                    "folder-started",
+                    "the folder is ready",
+                ));
                 daemon.folder_ready(folder);
                 let ended = thread.run(notes);
                 daemon.folder_unready(folder);
@@ -91,9 +95,9 @@ fn open(daemon: &Arc<Daemon>, folder: &Folder) -> Result<FolderThread, Halt> {
     let root = open_root(&config)?;
     recognise(&root, folder, &daemon.ledger)?;
     let hands = hands_on(daemon, &root)?;
-    let recovered = hands
-        .recover(crate::run::now_unix_ms())
-        .map_err(|error| Halt(format!("what an earlier run left cannot be put in order: {error}")))?;
+    let recovered = hands.recover(crate::run::now_unix_ms()).map_err(|error| {
+        Halt(format!("what an earlier run left cannot be put in order: {error}"))
+    })?;
     let index = daemon.store.folder(folder.id());
     let scope = Arc::new(FolderScope::new(root.clone()));
     let parts = Parts { root, hands, index, scope };
@@ -184,13 +188,12 @@ fn workers_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Workers
     let store: Store = daemon.store.clone();
     let looks = looks::start(folder.clone(), parts.clone(), store.clone()).map_err(failed)?;
     let ledger = daemon.ledger.clone();
-    let settles = settles::start_settling(folder.clone(), parts.clone(), ledger.clone())
-        .map_err(failed)?;
+    let settles =
+        settles::start_settling(folder.clone(), parts.clone(), ledger.clone()).map_err(failed)?;
     let persists = settles::start_persisting(folder.clone(), store, ledger).map_err(failed)?;
     let ears = folder.clone();
     let scope = Arc::clone(&parts.scope);
-    let watcher =
-        Watcher::start(&parts.root, scope, move |heard| ears.note(Note::Heard(heard)));
+    let watcher = Watcher::start(&parts.root, scope, move |heard| ears.note(Note::Heard(heard)));
     let watcher = match watcher {
         Ok(watcher) => Some(watcher),
         Err(error) => {

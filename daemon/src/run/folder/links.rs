@@ -53,9 +53,7 @@ async fn carry(peer: &Peer, parts: &Parts, out: Out) -> Result<(), Gone> {
     match out {
         Out::Offer(tag, lane, offer) => {
             let inline = match lane {
-                CoreLane::Interactive => {
-                    tokio::task::block_in_place(|| inline_of(parts, &offer))
-                }
+                CoreLane::Interactive => tokio::task::block_in_place(|| inline_of(parts, &offer)),
                 CoreLane::Bulk => Vec::new(),
             };
             let lane = match lane {

@@ -15,15 +15,19 @@ use crate::flow::digest::window_ns;
 use crate::flow::index::Store;
 
 /// An order to look.
-pub struct LookOrder {
+pub(super) struct LookOrder {
     /// Repeated in the answers.
-    pub look: LookId,
+    pub(super) look: LookId,
     /// Where.
-    pub what: Vec<Look>,
+    pub(super) what: Vec<Look>,
 }
 
 /// Starts the worker; it ends when the sender is dropped.
-pub fn start(folder: Folder, parts: Parts, store: Store) -> std::io::Result<Sender<LookOrder>> {
+pub(super) fn start(
+    folder: Folder,
+    parts: Parts,
+    store: Store,
+) -> std::io::Result<Sender<LookOrder>> {
     let (sender, orders) = channel();
     std::thread::Builder::new()
         .name(format!("look {}", folder.id()))

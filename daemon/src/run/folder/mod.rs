@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use syncd_core::engine::{Event, FolderHello, LookId};
 use syncd_core::flow::offer::{Lane, Offer};
-use syncd_core::model::{DeviceId, FolderId, RelPath, Seq};
+use syncd_core::model::{Counter, DeviceId, FolderId, RelPath, Seq};
 use syncd_core::protocol::Tag;
 use syncd_home::FolderConfig;
 use tokio::sync::{mpsc, oneshot};
@@ -52,6 +52,8 @@ pub enum Note {
         hello: FolderHello,
         /// Where news for it goes.
         link: Link,
+        /// The greatest counter of our present incarnation that it has seen in this folder.
+        seen_of_us: Counter,
     },
     /// Scan everything; answered when done.
     Scan(oneshot::Sender<LookReport>),
@@ -59,8 +61,6 @@ pub enum Note {
     Settle(oneshot::Sender<Seq>),
     /// Somebody wants to know or do something with the engine at hand.
     Ask(Box<dyn FnOnce(&mut FolderThread) + Send>),
-    /// The rule files were read.
-    Rules(Box<rules::Reading>),
     /// End.
     Stop,
 }
@@ -98,7 +98,6 @@ struct Inner {
     notes: Sender<Note>,
     parts: RwLock<Option<Parts>>,
     standing: Mutex<Standing>,
-    scans: Mutex<BTreeMap<LookId, Vec<oneshot::Sender<LookReport>>>>,
 }
 
 /// What a folder has once its root is there.
@@ -140,7 +139,6 @@ impl Folder {
                 notes,
                 parts: RwLock::default(),
                 standing: Mutex::default(),
-                scans: Mutex::default(),
             }),
         }
     }

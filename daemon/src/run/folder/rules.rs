@@ -10,7 +10,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ignore_rules::Rules;
 use rustix::fd::AsFd;
 use syncd_core::engine::Scope as CoreScope;
-use syncd_core::flow::index::Known;
 use syncd_core::model::{Kind, RelPath};
 
 use crate::flow::detect::Scope;
@@ -37,13 +36,13 @@ pub struct FolderScope {
 
 /// What reading the rule files came to.
 #[derive(Debug)]
-pub struct Reading {
+pub(super) struct Reading {
     /// What is wrong, if anything; the rules are then as they were.
-    pub problem: Option<String>,
+    pub(super) problem: Option<String>,
     /// The synced files that hold rules.
-    pub files: BTreeSet<RelPath>,
+    pub(super) files: BTreeSet<RelPath>,
     /// Whether anything is other than before.
-    pub changed: bool,
+    pub(super) changed: bool,
 }
 
 impl FolderScope {
@@ -54,7 +53,7 @@ impl FolderScope {
     }
 
     /// Reads the rule files and takes them if they are good.
-    pub fn read(&self, index: &FolderIndex) -> Reading {
+    pub(super) fn read(&self, index: &FolderIndex) -> Reading {
         let mut files = BTreeSet::new();
         let local = self.text_of(LOCAL);
         let shared = self.text_of(SHARED);
@@ -175,13 +174,6 @@ impl Scope for FolderScope {
 
 /// Tells whether a change of `path` may change the rules.
 #[must_use]
-pub fn is_local_rule_file(path: &RelPath) -> bool {
+pub(super) fn is_local_rule_file(path: &RelPath) -> bool {
     path.as_bytes() == LOCAL.as_bytes() || path.name() == b".gitignore"
-}
-
-/// Tells whether the index knows `path`; used where a missing entry and a failing index are the
-/// same.
-#[must_use]
-pub fn knows(index: &FolderIndex, path: &RelPath) -> bool {
-    matches!(index.get(path), Ok(Some(_)))
 }

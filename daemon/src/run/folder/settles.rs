@@ -13,7 +13,7 @@ use super::{Folder, Note, Parts};
 use crate::flow::index::{Intent, IntentBatch, Ledger, Store};
 
 /// Starts the worker that takes batches of jobs; it ends when the sender is dropped.
-pub fn start_settling(
+pub(super) fn start_settling(
     folder: Folder,
     parts: Parts,
     ledger: Ledger,
@@ -102,15 +102,15 @@ fn intents_of(folder: &Folder, job: &Job) -> Vec<Intent> {
 }
 
 /// An order to make the store durable.
-pub struct PersistOrder {
+pub(super) struct PersistOrder {
     /// Repeated in the answer.
-    pub seq: Seq,
+    pub(super) seq: Seq,
     /// Intents whose records are in the index by now.
-    pub done: Vec<IntentBatch>,
+    pub(super) done: Vec<IntentBatch>,
 }
 
 /// Starts the worker that makes the store durable; it ends when the sender is dropped.
-pub fn start_persisting(
+pub(super) fn start_persisting(
     folder: Folder,
     store: Store,
     ledger: Ledger,
@@ -122,7 +122,9 @@ pub fn start_persisting(
             if let Err(error) = store.persist() {
                 // What is not durable is not told: the folder stops here, the disk is failing.
                 tracing::error!(folder = %folder.id(), %error, "the index cannot be made durable");
-                folder.with_standing(|s| s.halted = Some(format!("the index cannot be kept: {error}")));
+                folder.with_standing(|s| {
+                    s.halted = Some(format!("the index cannot be kept: {error}"))
+                });
                 return;
             }
             if !order.done.is_empty() {

@@ -32,15 +32,15 @@ const TIDY_EVERY: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: u32 = 600;
 
 /// The workers of one folder, and its watcher.
-pub struct Workers {
+pub(super) struct Workers {
     /// Takes looks.
-    pub looks: Sender<LookOrder>,
+    pub(super) looks: Sender<LookOrder>,
     /// Takes batches of jobs.
-    pub settles: Sender<Vec<Job>>,
+    pub(super) settles: Sender<Vec<Job>>,
     /// Takes orders to make the store durable.
-    pub persists: Sender<PersistOrder>,
+    pub(super) persists: Sender<PersistOrder>,
     /// Hears of changes; `None` where nothing can be watched.
-    pub watcher: Option<Watcher>,
+    pub(super) watcher: Option<Watcher>,
 }
 
 /// Somebody who waits until all that happened is in the index and durable.
@@ -77,7 +77,7 @@ pub struct FolderThread {
 
 impl FolderThread {
     /// Makes the thread's state; [`FolderThread::run`] lets it live.
-    pub fn new(
+    pub(super) fn new(
         daemon: Arc<Daemon>,
         folder: Folder,
         parts: Parts,
@@ -190,7 +190,7 @@ impl FolderThread {
                 Err(error) => tracing::warn!(folder = %self.folder.id(), %error, "a late write"),
             }
         }
-        if self.tidyings % PRUNE_EVERY == 0
+        if self.tidyings.is_multiple_of(PRUNE_EVERY)
             && let Err(error) = self.parts.hands.prune(crate::run::now_unix_ms())
         {
             tracing::warn!(folder = %self.folder.id(), %error, "old versions were not pruned");
@@ -209,14 +209,16 @@ impl FolderThread {
             }
             Note::Heard(heard) => self.heard(heard),
             Note::Looked(look, report) => self.looked(look, report),
-            Note::PeerUp { peer, hello, link } => {
+            Note::PeerUp { peer, seen_of_us, .. } if seen_of_us > self.engine.last_counter() => {
+                self.daemon.set_back(peer);
+            }
+            Note::PeerUp { peer, hello, link, .. } => {
                 self.links.insert(peer, link);
                 self.tell(Event::PeerUp { peer, hello });
             }
             Note::Scan(done) => self.scan(Some(done)),
             Note::Settle(done) => self.settle(done),
             Note::Ask(act) => act(self),
-            Note::Rules(reading) => self.take_rules(&reading),
             Note::Stop => {}
         }
     }
@@ -453,7 +455,8 @@ impl FolderThread {
                 Happening::path(id, "file-settled", path, &text).by(author)
             }
             Notice::Conflict { path, copy } => {
-                let text = format!("{path} was written on two devices; the other version is {copy}");
+                let text =
+                    format!("{path} was written on two devices; the other version is {copy}");
                 Happening::path(id, "conflict", path, &text)
             }
             Notice::Held { count } => {

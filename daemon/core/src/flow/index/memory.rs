@@ -97,11 +97,7 @@ impl Index for MemIndex {
         Ok(later.take(limit).map(|(seq, path)| (*seq, path.clone())).collect())
     }
 
-    fn holders(
-        &self,
-        content: ContentId,
-        limit: usize,
-    ) -> Result<Vec<RelPath>, IndexError> {
+    fn holders(&self, content: ContentId, limit: usize) -> Result<Vec<RelPath>, IndexError> {
         Ok(self.holders.get(&content).into_iter().flatten().take(limit).cloned().collect())
     }
 

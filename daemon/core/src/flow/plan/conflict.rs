@@ -72,12 +72,7 @@ pub fn is_copy_name(name: &[u8]) -> bool {
 #[must_use]
 pub fn copy_record(copy: &RelPath, loser: &Record) -> Record {
     let dot = copy_dot(copy, loser.content);
-    Record {
-        ancestors: Vec::new(),
-        dot,
-        version: Version::of(dot),
-        ..loser.clone()
-    }
+    Record { ancestors: Vec::new(), dot, version: Version::of(dot), ..loser.clone() }
 }
 
 /// Returns the dot of the copy of `content` at `copy`: device nil, incarnation the first 8 bytes

@@ -99,11 +99,13 @@ fn choose(ours: &Record, theirs: &Record) -> (Side, bool) {
         (false, true) => (Side::Theirs, false),
         (true, true) => (greater(ours, theirs), false),
         (false, false) if ours.same_content(theirs) => (greater(ours, theirs), false),
-        (false, false) => match (ours.descends_from(theirs.content), theirs.descends_from(ours.content)) {
-            (true, false) if same_shape(ours, theirs) => (Side::Ours, false),
-            (false, true) if same_shape(ours, theirs) => (Side::Theirs, false),
-            _ => (greater(ours, theirs), true),
-        },
+        (false, false) => {
+            match (ours.descends_from(theirs.content), theirs.descends_from(ours.content)) {
+                (true, false) if same_shape(ours, theirs) => (Side::Ours, false),
+                (false, true) if same_shape(ours, theirs) => (Side::Theirs, false),
+                _ => (greater(ours, theirs), true),
+            }
+        }
     }
 }
 

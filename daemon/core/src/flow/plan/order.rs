@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn what_was_not_seen_well_is_looked_at_first() {
         let path = RelPath::parse("a").unwrap();
-        let entry = Entry { record: record(Kind::File, "x", 0o644), seq: 1, local: Local::default() };
+        let entry =
+            Entry { record: record(Kind::File, "x", 0o644), seq: 1, local: Local::default() };
         assert_eq!(steps(&path, Some(&entry), &record(Kind::File, "y", 0o644)), None);
     }
 }

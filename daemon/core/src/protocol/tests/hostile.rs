@@ -217,9 +217,9 @@ fn names_numbers_and_kinds_make_sense() {
         let offer = Offer { number, after, records: Vec::new(), upto: None };
         Frame::Offer { tag: tag(), offer, inline: Vec::new() }
     };
-    let named = |count| match hello(1) {
-        Frame::Hello(hello) => Frame::Hello(Hello { name: "n".repeat(count), ..hello }),
-        other => other,
+    let named = |count| {
+        let Frame::Hello(hello) = hello(1) else { panic!("hello is a hello") };
+        Frame::Hello(Hello { name: "n".repeat(count), ..hello })
     };
     let acked = |range| Frame::Ack { tag: tag(), frames: vec![range], sent: 0 };
     let directory = WantedItem { kind: Kind::Directory, ..wanted(path("a"), Need::Whole) };

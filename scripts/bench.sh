@@ -4,8 +4,8 @@
 #   sudo scripts/bench.sh [RUNS=3] [EDITS=40] [FILES=20000] [FILE_BYTES=5500] [TOOLS='...']
 #
 # Two network namespaces joined by a pair of virtual cards; nothing leaves them. On the one side a
-# tree of 20,000 files (110 MB) that is the same every time. Each run has a fresh ext4 file system
-# (in a file, mounted through a loop device), so that none pays for what another left behind.
+# tree of 20,000 files (110 MB) that is the same every time. Everything lies below TMPDIR (or
+# /var/tmp), and is removed at the end only, so that no run pays for another's removal.
 # Timed, for each tool:
 #
 #   first sync   two devices are connected; the clock starts when the folder is shared and stops
@@ -51,10 +51,8 @@ need() {
 need ip iproute2
 need openssl openssl
 need curl curl
-need mkfs.ext4 e2fsprogs
 [[ $TOOLS != *syncthing* ]] || need syncthing syncthing
 
-IMAGE_MIB=4096
 DIR=$(mktemp -d "${TMPDIR:-/var/tmp}/syncd-bench.XXXXXX")
 NET=syncd-bench-$$
 
@@ -79,7 +77,6 @@ clean_up() {
     stop_all
     ip netns del "$NET-a" 2>/dev/null || true
     ip netns del "$NET-b" 2>/dev/null || true
-    ! mountpoint -q "$DIR/run" || umount "$DIR/run"
     rm -rf "$DIR"
     exit "$code"
 }
@@ -123,18 +120,6 @@ make_wire() {
     ip -n "$NET-b" link set wire up
 }
 
-# Gives the next run an empty file system. The image is written once in full, so that no run waits
-# for its blocks to be found.
-make_disk() {
-    if [[ ! -e $DIR/image ]]; then
-        mkdir "$DIR/run"
-        dd if=/dev/zero of="$DIR/image" bs=1M count=$IMAGE_MIB status=none
-    fi
-    ! mountpoint -q "$DIR/run" || umount "$DIR/run"
-    mkfs.ext4 -q -F -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 "$DIR/image"
-    mount -o loop,nodiscard "$DIR/image" "$DIR/run"
-}
-
 # Makes the tree: pieces of a key stream, the same each time, 100 files a directory.
 make_tree() {
     local dirs=$(((FILES + 99) / 100)) dir
@@ -167,8 +152,8 @@ is_complete() {
 
 # Times one first sync with tool $1, in microseconds, into TOOK_US. Leaves the daemons running.
 first_sync() {
-    make_disk
-    mkdir "$DIR/run/a" "$DIR/run/b"
+    [[ ! -e $DIR/run ]] || mv "$DIR/run" "$(mktemp -d "$DIR/old.XXXXXX")"
+    mkdir -p "$DIR/run/a" "$DIR/run/b"
     cp -a "$DIR/tree" "$DIR/run/tree-a"
     mkdir "$DIR/run/tree-b"
     sync

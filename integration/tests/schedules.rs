@@ -42,6 +42,13 @@ fn draw(dice: &mut Dice) -> (World, Vec<(usize, Op)>, Breed) {
         (0..count).map(|at| (dice.below(devices), act(dice, at, breed))).collect();
     // A hub that ignores a path cannot hand on its bytes: who wants them waits, and says so.
     ops.retain(|(at, op)| !(hub && devices > 2 && *at == 0 && matches!(op, Op::Ignore(_))));
+    // A file cannot take the place of a directory that ignored content keeps: it waits, and the
+    // device says so. That is no rest the oracle knows.
+    let d = path("d");
+    let keeps = |op: &Op| matches!(op, Op::Ignore(Some(at)) if at.is_below(&d));
+    if ops.iter().any(|(_, op)| keeps(op)) {
+        ops.retain(|(_, op)| !matches!(op, Op::Write(at, ..) | Op::Rename(_, at) if *at == d));
+    }
     (world, ops, breed)
 }
 

@@ -8,7 +8,7 @@ use syncd_core::flow::plan::conflict::is_copy_name;
 use syncd_core::model::{ContentId, Kind, Record, RelPath};
 
 use super::World;
-use super::device::Duty;
+use super::device::{Device, Duty};
 use super::disk::Disk;
 use super::oracle::Deeds;
 use super::script::Op;
@@ -123,6 +123,7 @@ impl World {
             && thing.kind == Kind::File
         {
             self.disk(at).write(path, thing.kind, thing.content, mtime * SECOND);
+            self.deeds(at).wrote(path, "touched", thing.content, mtime * SECOND);
             self.notice(at, &[path]);
         }
     }
@@ -157,6 +158,19 @@ impl World {
 
     fn lose_store(&mut self, at: usize) {
         self.disconnect(at);
+        let others: Vec<_> = self
+            .devices
+            .iter()
+            .enumerate()
+            .filter(|(o, _)| *o != at)
+            .map(|(_, d)| d.clone())
+            .collect();
+        self.deeds(at).forget_unknown(&|path, record| {
+            let told = |d: &Rc<Device>| {
+                d.index.entry(path).is_some_and(|e| e.record.version.contains(record.dot))
+            };
+            others.iter().any(told)
+        });
         let links = self.links.clone();
         self.device(at).start(true, &links, at);
         self.restart(at);

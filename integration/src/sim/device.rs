@@ -9,9 +9,7 @@ use syncd_core::flow::detect::Look;
 use syncd_core::flow::index::fingerprint::Fingerprint;
 use syncd_core::flow::index::{Index, MemIndex};
 use syncd_core::flow::settle::{Job, Ticket};
-use syncd_core::model::{
-    ContentId, DeviceId, Incarnation, Record, RelPath, Seq, StoreId, Writer,
-};
+use syncd_core::model::{ContentId, DeviceId, Incarnation, Record, RelPath, Seq, StoreId, Writer};
 
 use super::disk::Disk;
 use super::oracle::Deeds;

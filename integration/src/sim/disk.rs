@@ -85,8 +85,12 @@ impl Disk {
     /// Takes `path` and what lies below it away, to put it elsewhere.
     pub fn take_away(&mut self, path: &RelPath) -> Vec<(RelPath, Thing)> {
         let goes = |p: &RelPath| p == path || p.is_below(path);
-        let gone: Vec<_> =
-            self.things.iter().filter(|(p, _)| goes(p)).map(|(p, t)| (p.clone(), t.clone())).collect();
+        let gone: Vec<_> = self
+            .things
+            .iter()
+            .filter(|(p, _)| goes(p))
+            .map(|(p, t)| (p.clone(), t.clone()))
+            .collect();
         self.things.retain(|p, _| !goes(p));
         gone
     }
@@ -99,7 +103,12 @@ impl Disk {
     }
 
     /// Looks as the daemon does: reports what differs from the index.
-    pub fn look(&self, what: &[Look], known: &impl Known, synced: &dyn Fn(&RelPath) -> bool) -> Seen {
+    pub fn look(
+        &self,
+        what: &[Look],
+        known: &impl Known,
+        synced: &dyn Fn(&RelPath) -> bool,
+    ) -> Seen {
         let mut seen = Seen::default();
         let mut gone = BTreeSet::new();
         for look in what {
@@ -220,8 +229,9 @@ impl Disk {
             Expect::Known { kind: Kind::Directory, .. } => {
                 there.is_some_and(|t| t.kind == Kind::Directory)
             }
-            Expect::Known { kind, stat, content } => there
-                .is_some_and(|t| t.kind == *kind && t.stat() == *stat && t.content == *content),
+            Expect::Known { kind, stat, content } => {
+                there.is_some_and(|t| t.kind == *kind && t.stat() == *stat && t.content == *content)
+            }
         };
         if as_expected { Ok(()) } else { Err(SettleError::Overtaken { path: path.clone() }) }
     }

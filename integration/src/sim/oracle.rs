@@ -63,6 +63,14 @@ impl Deeds {
         self.0.retain(|deed| deed.path != *path || !matches!(deed.act, Act::Removed(_)));
     }
 
+    /// Notes that the index was lost: deletes that nobody `knows` were never made.
+    pub fn forget_unknown(&mut self, knows: &dyn Fn(&RelPath, &Record) -> bool) {
+        for deed in self.0.iter_mut().filter(|deed| matches!(deed.act, Act::Removed(_))) {
+            deed.record = deed.record.take().filter(|record| knows(&deed.path, record));
+            deed.open = false;
+        }
+    }
+
     /// Tells whether the index may not know of something yet.
     #[must_use]
     pub fn has_open(&self) -> bool {
@@ -139,6 +147,11 @@ pub fn at_rest(world: &World) -> Result<(), String> {
 /// Prints every device's index, for a failure's message.
 pub(super) fn indexes(world: &World) -> String {
     let mut text = String::new();
+    if super::world::is_told() {
+        for device in &world.devices {
+            eprintln!("{:#?}", device.engine);
+        }
+    }
     for (at, device) in world.devices.iter().enumerate() {
         for (path, entry) in device.index.entries() {
             let record = &entry.record;
@@ -173,10 +186,7 @@ fn view(world: &World, at: usize) -> View {
     let device = &world.devices[at];
     let shown = device.disk.things().filter(|(path, _)| {
         world.devices.iter().all(|d| d.synced(path))
-            && device
-                .index
-                .entry(path)
-                .is_none_or(|e| e.record.is_live() || e.local.is_here())
+            && device.index.entry(path).is_none_or(|e| e.record.is_live() || e.local.is_here())
     });
     shown
         .map(|(path, thing)| {
@@ -202,7 +212,7 @@ fn disk_as_index(world: &World) -> Result<(), String> {
         for (path, entry) in device.index.entries() {
             let there = device.disk.get(path).map(|t| t.content);
             let should = entry.record.is_live().then_some(entry.record.content);
-            if entry.local.is_here() && there != should {
+            if entry.local.is_here() && device.synced(path) && there != should {
                 return Err(format!("device {at}: {path} is {there:?}, the index says {should:?}"));
             }
         }
@@ -211,14 +221,12 @@ fn disk_as_index(world: &World) -> Result<(), String> {
 }
 
 fn nothing_lost(world: &World) -> Result<(), String> {
-    let removed = |content| {
-        deeds(world).any(|deed| matches!(deed.act, Act::Removed(was) if was == content))
-    };
+    let removed =
+        |content| deeds(world).any(|deed| matches!(deed.act, Act::Removed(was) if was == content));
     for deed in deeds(world) {
         let Act::Wrote { name, content, .. } = &deed.act else { continue };
-        let there = |device: &Rc<Device>| {
-            device.disk.things().any(|(_, thing)| thing.content == *content)
-        };
+        let there =
+            |device: &Rc<Device>| device.disk.things().any(|(_, thing)| thing.content == *content);
         // Where some ignore the path, the others need not hear of it, nor of its copies.
         let all_sync = world.devices.iter().all(|device| device.synced(&deed.path));
         let kept = if all_sync {
@@ -238,7 +246,7 @@ fn nothing_back(world: &World) -> Result<(), String> {
         let Act::Removed(content) = &deed.act else { continue };
         for (at, device) in world.devices.iter().enumerate() {
             let back = device.disk.get(&deed.path).is_some_and(|t| t.content == *content);
-            if back && is_final(world, deed) {
+            if back && device.synced(&deed.path) && is_final(world, deed) {
                 return Err(format!("{content:?} came back to {} on device {at}", deed.path));
             }
         }

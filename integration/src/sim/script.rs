@@ -46,7 +46,12 @@ impl Op {
     pub fn is_plain(&self) -> bool {
         matches!(
             self,
-            Self::Write(..) | Self::Touch(..) | Self::Delete(_) | Self::Rename(..) | Self::MakeDir(_) | Self::DeleteCopy
+            Self::Write(..)
+                | Self::Touch(..)
+                | Self::Delete(_)
+                | Self::Rename(..)
+                | Self::MakeDir(_)
+                | Self::DeleteCopy
         )
     }
 }

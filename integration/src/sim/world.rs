@@ -1,7 +1,7 @@
 //! Devices, a network with two lanes, and the daemon's loop around each engine.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
@@ -381,7 +381,8 @@ impl World {
             let mut key = Mixer::default();
             (path, &record.version).hash(&mut key);
             let mut looks = Mixer::default();
-            (record.kind, record.content, record.mode, record.mtime_ns, record.dot).hash(&mut looks);
+            (record.kind, record.content, record.mode, record.mtime_ns, record.dot)
+                .hash(&mut looks);
             match self.ever.get(&key.finish()) {
                 None => news.push((key.finish(), looks.finish())),
                 Some(before) if *before == looks.finish() => {}
@@ -439,11 +440,8 @@ impl World {
 
     fn settle(&mut self, at: usize, jobs: &[Job]) {
         let device = self.device(at);
-        let intent = |job: &Job| Intent {
-            ticket: job.ticket,
-            becomes: job.becomes.clone(),
-            indexed: false,
-        };
+        let intent =
+            |job: &Job| Intent { ticket: job.ticket, becomes: job.becomes.clone(), indexed: false };
         device.intents.extend(jobs.iter().map(intent));
         let disk = Rc::make_mut(&mut device.disk);
         let outcomes: Vec<(_, Result<_, SettleError>)> =
@@ -493,9 +491,8 @@ impl World {
         let gets = |at: usize| self.wires.keys().any(|(_, to, _)| *to == at);
         (0..self.devices.len()).filter(|at| gets(*at) || !idle[*at]).find(|me| {
             // Who can move without us: who has something to do, and whoever hears of it.
-            let mut moves: Vec<bool> = (0..self.devices.len())
-                .map(|at| at != *me && (gets(at) || !idle[at]))
-                .collect();
+            let mut moves: Vec<bool> =
+                (0..self.devices.len()).map(|at| at != *me && (gets(at) || !idle[at])).collect();
             loop {
                 let before = moves.clone();
                 for (a, b) in self.links.iter().filter(|(_, b)| b != me) {

@@ -108,6 +108,7 @@ fn a_flush_says_how_it_ended() {
         if laptop.is_connected_to("devbox") { Err("still connected".to_owned()) } else { Ok(()) }
     });
     assert_eq!(flush(&[]).code, 1, "nobody is connected");
+    write(&laptop.path("b"), "what the devbox does not have");
     for arguments in [&["--all", "--timeout", "1s"][..], &["--device", "devbox", "--timeout", "1s"]]
     {
         let began = std::time::Instant::now();

@@ -30,7 +30,9 @@ fn after_kill_9_in_the_middle_of_a_large_file_little_is_sent_again() {
         // Slow enough that the middle can be met, fast enough to be no waiting game.
         pair.proxy().slow_down(size / 4);
         let before = pair.proxy().passed_bytes();
-        write_noise(&pair.laptop.path("large"), 10, size);
+        // Moved in when it is whole: else its beginning would be a version of its own.
+        write_noise(&pair.aside("large"), 10, size);
+        fs::rename(pair.aside("large"), pair.laptop.path("large")).unwrap();
         eventually(Duration::from_secs(300), &format!("{done} % is sent"), || {
             let sent = pair.proxy().passed_bytes() - before;
             if sent * 100 >= size * done { Ok(()) } else { Err(format!("{sent} of {size} bytes")) }

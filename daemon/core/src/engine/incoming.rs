@@ -1,6 +1,6 @@
 //! What peers tell: from an offered record to the job that makes it true.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::draft::Draft;
 use super::{Action, Engine};
@@ -206,7 +206,13 @@ impl Engine {
             self.mark_removal(path, true);
         }
         let From::Peer { peer, frame, .. } = news.from else { return true };
-        self.peers.get(&peer).is_none_or(|state| frame < state.incoming.blocked())
+        let Some(state) = self.peers.get_mut(&peer) else { return true };
+        let may_go = frame < state.incoming.blocked();
+        if !may_go {
+            // Considered again as soon as that is so, even if it had been so before.
+            state.blocked = 0;
+        }
+        may_go
     }
 
     /// Lets all news of `path` count as removals in their frames, or not: where several peers
@@ -298,11 +304,11 @@ impl Engine {
         &mut self,
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
-        let mut freed: BTreeSet<DeviceId> = BTreeSet::new();
+        let mut freed: BTreeMap<DeviceId, u64> = BTreeMap::new();
         for (peer, state) in &mut self.peers {
             let blocked = state.incoming.blocked();
             if std::mem::replace(&mut state.blocked, blocked) != blocked {
-                freed.insert(*peer);
+                freed.insert(*peer, blocked);
             }
         }
         if freed.is_empty() {
@@ -311,7 +317,7 @@ impl Engine {
         let may_go = |path: &&RelPath| {
             let first = self.pending.get(*path).and_then(|p| p.news.front());
             first.is_some_and(|news| match news.from {
-                From::Peer { peer, .. } => freed.contains(&peer),
+                From::Peer { peer, frame, .. } => freed.get(&peer).is_some_and(|b| frame < *b),
                 From::Index => true,
             })
         };

@@ -160,6 +160,10 @@ impl Engine {
             self.held.retain(|held| held != path);
         }
         let entry = draft.get(path)?;
+        let was_dir = entry.as_ref().is_some_and(|e| e.record.kind == Kind::Directory);
+        if was_dir && !is_dir {
+            self.all_below_is_gone(path, draft)?;
+        }
         let dot = self.coming_dot();
         let local = Local { seen: Some(found.stat), ..Local::default() };
         let meaning = observe::found(entry.as_ref(), found, dot);
@@ -188,6 +192,20 @@ impl Engine {
         self.unwait(path);
         self.consider(path, draft)?;
         self.wake_waiting(path, draft)
+    }
+
+    /// Something else lies where a directory was: nothing below it is left, and that is told
+    /// first, so that no peer keeps the directory for the sake of what lay in it.
+    fn all_below_is_gone(
+        &mut self,
+        dir: &RelPath,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        for child in draft.live_children(dir)? {
+            self.all_below_is_gone(&child, draft)?;
+            self.gone(&child, draft)?;
+        }
+        Ok(())
     }
 
     fn restat(

@@ -20,6 +20,8 @@ pub(super) struct Flight {
     pub(super) puts: Vec<(RelPath, Put)>,
     /// The conflict copy it makes.
     pub(super) conflict: Option<RelPath>,
+    /// The engine's clock when it was handed out.
+    pub(super) begun: u64,
     /// Whether the session it came from is over: there is no frame to count it in.
     pub(super) orphan: bool,
 }
@@ -94,6 +96,9 @@ impl Engine {
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
         self.batches = self.batches.saturating_sub(1);
+        // A look at the same time may have come after a user's act and before the index knew
+        // what we had placed: then it had nothing to say of it.
+        let mut overlooked = Vec::new();
         for (ticket, outcome) in outcomes {
             let Some(flight) = self.flights.remove(&ticket) else { continue };
             for (path, _) in &flight.puts {
@@ -101,6 +106,9 @@ impl Engine {
                 self.touch(path);
             }
             let paths: Vec<RelPath> = flight.puts.iter().map(|(p, _)| p.clone()).collect();
+            if !self.looks.is_empty() || self.looked > flight.begun {
+                overlooked.extend(paths.iter().cloned().map(Look::Path));
+            }
             match outcome {
                 Ok(placed) => self.landed(flight, &placed, draft)?,
                 Err(error) => self.failed(now, flight, error, draft)?,
@@ -109,6 +117,9 @@ impl Engine {
                 self.consider(&path, draft)?;
                 self.wake_waiting(&path, draft)?;
             }
+        }
+        if !overlooked.is_empty() {
+            self.order_look(overlooked);
         }
         Ok(())
     }

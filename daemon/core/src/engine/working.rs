@@ -39,7 +39,14 @@ impl Engine {
             self.touch(path);
         }
         let becomes = puts.iter().map(|(path, put)| (path.clone(), put.record.clone())).collect();
-        let flight = Flight { path: path.clone(), from: news.from, puts, conflict, orphan: false };
+        let flight = Flight {
+            path: path.clone(),
+            from: news.from,
+            puts,
+            conflict,
+            begun: self.clock,
+            orphan: false,
+        };
         self.flights.insert(ticket, flight);
         self.ready.push_back(Job { ticket, steps, becomes });
         Ok(Next::Working)

@@ -14,7 +14,7 @@ use syncd_home::Config;
 
 use super::status::{lacks_of, remember};
 use super::{FrontDesk, ask, at_work, stopped};
-use crate::run::folder::Folder;
+use crate::run::folder::{Folder, Parts};
 
 /// How often it is asked how far the devices are.
 const POLL_EVERY: Duration = Duration::from_millis(20);
@@ -36,6 +36,20 @@ struct Progress {
     device: DeviceId,
     acked: Seq,
     is_done: bool,
+}
+
+/// Waits until a folder that was just added has started.
+async fn started(folder: &Folder, deadline: tokio::time::Instant) -> Result<Parts, ApiError> {
+    loop {
+        match at_work(folder) {
+            Ok(parts) => return Ok(parts),
+            Err(error) if folder.standing().halted.is_some() => return Err(error),
+            Err(_) if tokio::time::Instant::now() >= deadline => {
+                return Err(ApiError::timed_out(LATE).listing(["the folder is still starting"]));
+            }
+            Err(_) => tokio::time::sleep(POLL_EVERY).await,
+        }
+    }
 }
 
 impl FrontDesk {
@@ -115,7 +129,7 @@ impl FrontDesk {
         deadline: tokio::time::Instant,
     ) -> Result<FlushedFolder, ApiError> {
         let folder = &goal.folder;
-        let index = at_work(folder)?.index;
+        let index = started(folder, deadline).await?.index;
         let late = |what: &str| ApiError::timed_out(LATE).listing([what]);
         let settled = tokio::time::timeout_at(deadline, folder.settle()).await;
         let seq = settled

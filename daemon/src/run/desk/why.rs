@@ -114,9 +114,10 @@ impl FrontDesk {
             let name = self.name_of(&config, device);
             let (what, remedy) = match (accepted, self.is_connected(device)) {
                 (_, false) => ("the other device is not connected", "bring it back"),
-                (false, true) => {
-                    (format!("{name} has not taken the folder"), "say there: syncctl folder accept")
-                }
+                (false, true) => (
+                    "the other device has not taken the folder",
+                    "say there: syncctl folder accept",
+                ),
                 (true, true) => {
                     ("the other device has not got it yet", "nothing; it is on its way")
                 }

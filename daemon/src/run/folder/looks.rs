@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use rustix::fd::AsFd;
 use syncd_core::engine::{Event, LookId};
 use syncd_core::flow::detect::{Look, Seen};
 use syncd_core::flow::digest::BlockList;
@@ -11,7 +12,7 @@ use syncd_core::model::ContentId;
 use super::rules::FolderScope;
 use super::{Folder, Note, Parts};
 use crate::flow::detect::{LookReport, Scanner, Sink};
-use crate::flow::digest::window_ns;
+use crate::flow::digest::{COARSE_WINDOW_NS, window_ns};
 use crate::flow::index::Store;
 
 /// An order to look.
@@ -36,24 +37,30 @@ pub(super) fn start(
 }
 
 fn work(folder: &Folder, parts: &Parts, store: &Store, orders: &Receiver<LookOrder>) {
+    // Tried out in the folder's own directory, where no user sees it.
+    let window_ns = match parts.root.open_dir(parts.root.own()) {
+        Ok(own) => window_ns(own.as_fd()),
+        Err(_) => COARSE_WINDOW_NS,
+    };
     while let Ok(order) = orders.recv() {
-        let report = look(folder, parts, store, &order);
+        let report = look(folder, parts, store, &order, window_ns);
         folder.note(Note::Looked(order.look, report));
     }
 }
 
-fn look(folder: &Folder, parts: &Parts, store: &Store, order: &LookOrder) -> LookReport {
+fn look(
+    folder: &Folder,
+    parts: &Parts,
+    store: &Store,
+    order: &LookOrder,
+    window_ns: i64,
+) -> LookReport {
     let mut whole = LookReport { complete: true, ..LookReport::default() };
     if parts.root.is_in_place().is_err() {
         return LookReport { broken_off: true, complete: false, ..whole };
     }
     let scope: &Arc<FolderScope> = &parts.scope;
-    let scanner = Scanner {
-        root: &parts.root,
-        known: &parts.index,
-        scope: &**scope,
-        window_ns: window_ns(parts.root.fd()),
-    };
+    let scanner = Scanner { root: &parts.root, known: &parts.index, scope: &**scope, window_ns };
     let mut teller = Teller { folder, store, look: order.look };
     for what in &order.what {
         match scanner.look(what, &mut teller) {

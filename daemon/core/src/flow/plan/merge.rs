@@ -19,8 +19,9 @@ pub enum Verdict {
     Keep,
     /// Theirs has seen ours: it is taken as it is.
     Take,
-    /// They look alike and neither has seen the other: one record that has seen both, without a
-    /// new counter, since everyone who merges the two gets this same one.
+    /// They look alike, stem from one write (or from two that had seen nothing), and neither has
+    /// seen the other: one record that has seen both, without a new counter, since everyone who
+    /// merges the two gets this same one.
     Join(Record),
     /// They differ and neither has seen the other: one wins, and the resolver raises its own
     /// counter in the winner's vector.
@@ -41,7 +42,9 @@ pub struct Resolution {
 /// Decides between our record and one that came.
 ///
 /// The rules, between two concurrent records, in this order:
-/// 1. tombstone against edit: the tombstone wins exactly when it has seen the edit's write
+/// 1. tombstone against edit: the tombstone wins exactly when it has seen the edit's write, or
+///    deleted the very content of an edit that was made on nothing (a store that was rebuilt
+///    finds what everybody else has deleted: without this it would come back everywhere)
 /// 2. exactly one has seen the other's write: that one wins
 /// 3. both have: the greater (mtime, dot, content) wins
 /// 4. same content: the greater (mtime, dot) wins; and then, when exactly one was made on top of
@@ -55,9 +58,23 @@ pub fn reconcile(ours: &Record, theirs: &Record) -> Verdict {
     match ours.version.compare(&theirs.version) {
         Causality::Equal | Causality::After => Verdict::Keep,
         Causality::Before => Verdict::Take,
-        Causality::Concurrent if ours.looks_like(theirs) => Verdict::Join(joined(ours, theirs)),
+        Causality::Concurrent if ours.looks_like(theirs) && joins(ours, theirs) => {
+            Verdict::Join(joined(ours, theirs))
+        }
         Causality::Concurrent => Verdict::Resolve(resolve(ours, theirs)),
     }
+}
+
+/// Tells whether two records that look alike can merge without a new counter: they stem from one
+/// write, or each is a write that has seen nothing else.
+///
+/// Every record of one vector must name one write. Take a latest counter of the vector: all that
+/// merged to it without a counter hold the record of that counter, and so name its write; and a
+/// vector of two lone writes can come about in one way only. With any other two writes the one
+/// named would depend on the order of arrival.
+fn joins(ours: &Record, theirs: &Record) -> bool {
+    let lone = |record: &Record| record.version.counters().len() == 1;
+    ours.dot == theirs.dot || lone(ours) && lone(theirs)
 }
 
 /// Returns the record that both look like, having seen what both have seen.
@@ -90,8 +107,10 @@ fn choose(ours: &Record, theirs: &Record) -> (Side, bool) {
     let we_saw_it = ours.version.contains(theirs.dot);
     let they_saw_it = theirs.version.contains(ours.dot);
     match (ours.is_live(), theirs.is_live()) {
-        (false, true) => return (if we_saw_it { Side::Ours } else { Side::Theirs }, false),
-        (true, false) => return (if they_saw_it { Side::Theirs } else { Side::Ours }, false),
+        (false, true) if we_saw_it || deleted(ours, theirs) => return (Side::Ours, false),
+        (false, true) => return (Side::Theirs, false),
+        (true, false) if they_saw_it || deleted(theirs, ours) => return (Side::Theirs, false),
+        (true, false) => return (Side::Ours, false),
         (true, true) | (false, false) => {}
     }
     match (we_saw_it, they_saw_it) {
@@ -107,6 +126,11 @@ fn choose(ours: &Record, theirs: &Record) -> (Side, bool) {
             }
         }
     }
+}
+
+/// Tells whether `tombstone` deleted the content that `found` holds and was made on nothing.
+fn deleted(tombstone: &Record, found: &Record) -> bool {
+    found.has_bytes() && found.ancestors.is_empty() && tombstone.descends_from(found.content)
 }
 
 /// Returns the side that wins a tie: a directory over anything else, then the later, then the

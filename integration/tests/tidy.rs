@@ -12,6 +12,10 @@ const FILE_LINES_MAX: usize = 500;
 /// Longest line, in characters.
 const LINE_CHARS_MAX: usize = 100;
 
+/// Files whose lines are not ours to break, and why.
+const LONG_LINES: [(&str, &str); 1] =
+    [("integration/tests/road/example.rs", "the documentation's example, word for word")];
+
 /// The members of the workspace, innermost first: a file belongs to the first that holds it.
 const CRATES: [&str; 7] =
     ["ignore-rules", "daemon/core", "daemon/api", "daemon/home", "daemon", "cli", "integration"];
@@ -253,7 +257,8 @@ fn files_and_lines_end_in_time() {
         if lines > FILE_LINES_MAX {
             faults.push(format!("{path}: {lines} lines, {FILE_LINES_MAX} are the most"));
         }
-        for (at, line) in text.lines().enumerate() {
+        let is_exempt = LONG_LINES.iter().any(|(exempt, _)| path == *exempt);
+        for (at, line) in text.lines().enumerate().filter(|_| !is_exempt) {
             if line.chars().count() > LINE_CHARS_MAX {
                 faults.push(format!("{path}:{}: over {LINE_CHARS_MAX} columns", at + 1));
             }
@@ -375,12 +380,15 @@ fn is_target(path: &str) -> bool {
         return false;
     };
     let parts: Vec<&str> = rest.split('/').collect();
-    match parts[..] {
-        ["src", "lib.rs" | "main.rs"] | ["build.rs"] => true,
-        ["src", "bin", _] | ["tests" | "examples" | "benches", _] => true,
-        ["src", "bin", _, "main.rs"] | ["tests" | "examples" | "benches", _, "main.rs"] => true,
-        _ => false,
-    }
+    matches!(
+        parts[..],
+        ["src", "lib.rs" | "main.rs"]
+            | ["build.rs"]
+            | ["src", "bin", _]
+            | ["src", "bin", _, "main.rs"]
+            | ["tests" | "examples" | "benches", _]
+            | ["tests" | "examples" | "benches", _, "main.rs"]
+    )
 }
 
 /// Lists the files that a file's `mod` declarations may stand for.

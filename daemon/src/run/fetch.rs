@@ -324,24 +324,17 @@ impl Inner {
             group.into_iter().map(|(offset, size, id)| (offset, (size, id))).collect();
         let wanted = vec![item(fetch, Need::Ranges(ranges))];
         let mut answers = self.ask(wanted).await.ok_or(PullError::PeerGone)?;
-        while !open.is_empty() {
-            let haves = answers.recv().await.ok_or(PullError::PeerGone)?;
-            for have in haves {
-                let (offset, bytes) = match have.body {
-                    Body::Range { offset, bytes } => (offset, bytes),
-                    Body::NotThere => return Err(PullError::NotThere),
-                    Body::Whole(_) | Body::Blocks(_) => return Err(PullError::Wrong),
-                };
-                let (size, id) = open.remove(&offset).ok_or(PullError::Wrong)?;
-                if bytes.len() != size as usize || BlockId::of(&bytes) != id {
-                    return Err(PullError::Wrong);
+        let mut done = Ok(());
+        while !open.is_empty() && done.is_ok() {
+            done = match answers.recv().await {
+                Some(haves) => {
+                    tokio::task::block_in_place(|| take_ranges(haves, &mut open, &writer))
                 }
-                tokio::task::block_in_place(|| writer.write_at(offset, &bytes))
-                    .map_err(|error| pull_error(&error))?;
-            }
+                None => Err(PullError::PeerGone),
+            };
         }
         self.peer.forget(&answers);
-        Ok(())
+        done
     }
 
     async fn ask(&self, items: Vec<WantedItem>) -> Option<Answers> {
@@ -369,6 +362,27 @@ impl Answers {
 
 fn item(fetch: &Fetch, need: Need) -> WantedItem {
     WantedItem { path: fetch.path.clone(), kind: fetch.kind, content: fetch.content, need }
+}
+
+/// Writes blocks that came into the staged file, each checked against its id.
+fn take_ranges(
+    haves: Vec<Have>,
+    open: &mut BTreeMap<u64, (u32, BlockId)>,
+    writer: &StagedWriter,
+) -> Result<(), PullError> {
+    for have in haves {
+        let (offset, bytes) = match have.body {
+            Body::Range { offset, bytes } => (offset, bytes),
+            Body::NotThere => return Err(PullError::NotThere),
+            Body::Whole(_) | Body::Blocks(_) => return Err(PullError::Wrong),
+        };
+        let (size, id) = open.remove(&offset).ok_or(PullError::Wrong)?;
+        if bytes.len() != size as usize || BlockId::of(&bytes) != id {
+            return Err(PullError::Wrong);
+        }
+        writer.write_at(offset, &bytes).map_err(|error| pull_error(&error))?;
+    }
+    Ok(())
 }
 
 /// Tells whether a staged file holds a block already.

@@ -102,8 +102,10 @@ fn serve_item(
         }
         Need::Whole => None,
         Need::Blocks => {
-            say(Body::Blocks(block_list(daemon, parts, &path, &record)?));
-            Some(())
+            let list = block_list(daemon, parts, &path, &record)?;
+            // A longer list would make a frame that ends the session.
+            let fits = list.blocks.len() <= protocol::limits::BLOCKS_MAX;
+            fits.then(|| say(Body::Blocks(list)))
         }
         Need::Ranges(ranges) => {
             let list = block_list(daemon, parts, &path, &record)?;

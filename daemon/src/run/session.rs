@@ -54,9 +54,7 @@ struct Shared {
 enum Cut {
     #[error("the session is over")]
     Gone,
-    #[error(
-        "it speaks version {0} of the protocol, this device {PROTOCOL_VERSION}; update the older one"
-    )]
+    #[error("it speaks version {0} of the protocol, not {PROTOCOL_VERSION}; update the older one")]
     Version(u16),
     #[error("{0}")]
     Bytes(#[from] protocol::DecodeError),
@@ -108,7 +106,7 @@ async fn talk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, recv: Inbox) -> Result<(),
     let Frame::Hello(hello) = protocol::decode(&first)? else {
         return Err(Cut::Order("another frame before its hello"));
     };
-    if hello.version != PROTOCOL_VERSION {
+    if protocol::agreed(hello.version).is_none() {
         return Err(Cut::Version(hello.version));
     }
     greet(daemon, peer, &hello);

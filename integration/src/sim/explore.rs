@@ -190,7 +190,8 @@ pub fn come_to_rest(world: &mut World) -> Result<(), String> {
             timers = 0;
         } else if timers < TIMERS_MAX && world.next_timer() {
             timers += 1;
-        } else if timers < TIMERS_MAX {
+        } else if timers < TIMERS_MAX || world.anybody_ignores() {
+            // What only a device that ignores it knows of may have no bytes anywhere.
             return Ok(());
         } else {
             return Err(format!("something waits for ever\n{}", oracle::indexes(world)));

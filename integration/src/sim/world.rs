@@ -255,6 +255,10 @@ impl World {
         true
     }
 
+    pub(super) fn anybody_ignores(&self) -> bool {
+        self.devices.iter().any(|device| device.ignored.is_some())
+    }
+
     /// Lets the users of every device approve what waits for it; `false` if nothing does.
     pub(super) fn approve_held(&mut self) -> bool {
         let held = |at: &usize| !self.devices[*at].engine.held().is_empty();

@@ -130,7 +130,11 @@ impl Engine {
         placed: &[Placed],
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
-        for (path, put) in flight.puts {
+        for (path, mut put) in flight.puts {
+            if flight.orphan {
+                // The peer may have lost its store meanwhile: it is told what it told us.
+                put.source = None;
+            }
             let kind = put.record.kind;
             let author = put.record.author;
             // The last word on a path counts: a job may have made and dressed it.

@@ -461,7 +461,8 @@ impl FolderThread {
             }
             Notice::Held { count } => {
                 let text = format!(
-                    "{count} deletes found by a scan are held; say 'syncctl held approve' if they are meant"
+                    "{count} deletes found by a scan are held; say 'syncctl held approve' if they \
+                     are meant"
                 );
                 Happening::folder(id, "held", &text)
             }

@@ -193,7 +193,10 @@ edits() {
     done
 }
 
-median() { sort -n | awk '{ all[NR] = $1 } END { if (NR) print all[int((NR + 1) / 2)] }'; }
+median() {
+    sort -n | awk '{ all[NR] = $1 }
+        END { if (NR) printf "%d\n", (all[int((NR + 1) / 2)] + all[int(NR / 2) + 1]) / 2 }'
+}
 
 [[ $TOOLS != *syncd* ]] || syncd_prepare
 echo "bench: $FILES files of $FILE_BYTES bytes, $RUNS runs, $EDITS edits; $TOOLS" >&2

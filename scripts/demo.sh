@@ -262,6 +262,7 @@ say 'syncctl conflicts show shopping.txt'
 laptop conflicts show "$HERE/shopping.txt" | shown
 compare "$((FILES + 3)) files, the copy among them"
 laptop conflicts resolve "$HERE/shopping.txt" --keep both >/dev/null
+laptop flush --timeout 60s >/dev/null
 good 'resolved: syncctl conflicts resolve shopping.txt --keep both'
 
 title 'Done'
@@ -275,7 +276,7 @@ It keeps running. Play with it:
 
     laptop() { "$BIN/syncctl" --home "$DIR/laptop" "\$@"; }
     devbox() { "$BIN/syncctl" --home "$DIR/devbox" "\$@"; }
-    cd "$HERE"                      # the laptop's side; the devbox's: $THERE
+    cd "$HERE"    # the laptop's side
     echo hello >hello.txt && laptop flush && cat "$THERE/hello.txt"
     devbox status --watch
     devbox events --follow

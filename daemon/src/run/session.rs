@@ -39,6 +39,9 @@ pub struct Peer {
     folders: Mutex<BTreeMap<FolderId, Shared>>,
     /// Moves whenever `folders` changes, for frames that wait for it.
     changed: watch::Sender<u64>,
+    /// Held from the moment a folder is announced until its engine has heard of the peer: what
+    /// the peer answers in between must not come to an engine that does not know it yet.
+    joining: tokio::sync::Mutex<()>,
 }
 
 /// How a folder stands between the two.
@@ -78,6 +81,7 @@ pub async fn live(daemon: Arc<Daemon>, session: Session) {
         waiters: Mutex::default(),
         folders: Mutex::default(),
         changed: watch::Sender::new(0),
+        joining: tokio::sync::Mutex::new(()),
     });
     let how = match session.path {
         LinkPath::DirectTcp => "TCP",
@@ -148,7 +152,9 @@ fn greet(daemon: &Daemon, peer: &Peer, hello: &Hello) {
 }
 
 async fn take_control(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> Result<(), Cut> {
-    match protocol::decode(bytes)? {
+    let frame = protocol::decode(bytes)?;
+    let _joined = peer.joining.lock().await;
+    match frame {
         Frame::Ready(ready) => {
             if ready.label.len() > NAME_BYTES_MAX {
                 return Err(Cut::Order("a label without end"));
@@ -187,6 +193,7 @@ async fn take_bulk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> Res
     match protocol::decode(bytes)? {
         Frame::Offer { tag, offer, inline } => {
             peer.wait_for(&tag).await;
+            let _joined = peer.joining.lock().await;
             if let Some(folder) = peer.addressee(daemon, &tag) {
                 take_inline(&folder, inline);
                 folder.note(Note::Event(Event::Offered { peer: peer.device, offer }));
@@ -270,6 +277,7 @@ impl Peer {
         if !config.devices.contains(&self.device) {
             return Ok(());
         }
+        let _joining = self.joining.lock().await;
         let ready = folder.parts().is_some() && !config.paused;
         let epoch = if ready { daemon.next_epoch() } else { 0 };
         let marks = folder.parts().and_then(|p| p.index.marks().ok()).unwrap_or_default();

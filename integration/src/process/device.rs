@@ -272,10 +272,10 @@ impl Device {
     /// Waits until all that lies here now is durable on the connected devices.
     ///
     /// # Panics
-    /// When `syncctl flush` says no or does not return within 5 minutes.
+    /// When `syncctl flush` says no or does not return within 2 minutes.
     #[track_caller]
     pub fn flush(&self) {
-        self.ok(&["flush", "--timeout", "5m"]);
+        self.ok(&["flush", "--timeout", "2m"]);
     }
 
     /// Returns the most memory that the daemon ever had resident since it was started, in bytes.

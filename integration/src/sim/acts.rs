@@ -24,10 +24,10 @@ impl World {
             Op::Touch(path, mtime) => self.touch(at, path, *mtime),
             Op::Delete(path) => self.delete(at, path),
             Op::DeleteCopy => {
-                let copy = self.devices[at].disk.things().map(|(path, _)| path);
-                let copy = copy.filter(|path| is_copy_name(path.name())).next().cloned();
+                let disk = self.devices[at].disk.clone();
+                let copy = disk.things().map(|(path, _)| path).find(|p| is_copy_name(p.name()));
                 if let Some(copy) = copy {
-                    self.delete(at, &copy);
+                    self.delete(at, copy);
                 }
             }
             Op::Rename(from, to) => self.rename(at, from, to),

@@ -146,7 +146,7 @@ impl Disk {
         {
             gone.insert(top.clone());
         }
-        if deep || !self.things.get(top).is_some_and(|t| t.kind == Kind::Directory) {
+        if deep || self.things.get(top).is_none_or(|t| t.kind != Kind::Directory) {
             for (path, entry) in known.children(top).unwrap_or_default() {
                 if absent(&path, &entry) {
                     gone.insert(path.clone());

@@ -293,7 +293,7 @@ impl Dice {
     }
 
     /// Draws a number.
-    pub fn next(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -303,6 +303,6 @@ impl Dice {
 
     /// Draws a number below `end`; 0 if that is 0.
     pub fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % (end.max(1) as u64)).unwrap_or(0)
+        usize::try_from(self.roll() % (end.max(1) as u64)).unwrap_or(0)
     }
 }

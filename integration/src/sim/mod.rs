@@ -7,6 +7,7 @@ mod acts;
 pub mod device;
 pub mod disk;
 pub mod explore;
+mod hands;
 pub mod oracle;
 pub mod script;
 pub mod states;

@@ -1,6 +1,6 @@
 //! What must hold, whatever happened in whichever order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use syncd_core::flow::index::MemIndex;
@@ -10,6 +10,7 @@ use syncd_core::model::{ContentId, Kind, Record, RelPath};
 
 use super::World;
 use super::device::Device;
+use super::script::Op;
 
 /// What the users of one device did, and what they saw when they did it.
 #[derive(Debug, Clone, Default)]
@@ -175,6 +176,31 @@ pub fn no_copies(world: &World) -> Result<(), String> {
     for (at, device) in world.devices.iter().enumerate() {
         if let Some((path, _)) = device.disk.things().find(|(path, _)| is_copy_name(path.name())) {
             return Err(format!("device {at} has a copy nobody needed: {path}"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that no path in which a single device acted has a conflict copy. A directory and what
+/// lies in it count as one.
+///
+/// # Errors
+/// Names the first such copy.
+pub fn no_false_copies(world: &World, ops: &[(usize, Op)]) -> Result<(), String> {
+    let top = |path: &RelPath| path.parts().next().unwrap_or_default().to_vec();
+    let mut actors: BTreeMap<Vec<u8>, BTreeSet<usize>> = BTreeMap::new();
+    for (at, op) in ops {
+        for path in op.paths() {
+            actors.entry(top(path)).or_default().insert(*at);
+        }
+    }
+    for (at, device) in world.devices.iter().enumerate() {
+        for (path, _) in device.disk.things().filter(|(path, _)| is_copy_name(path.name())) {
+            let name = top(path);
+            let stem = name.split(|b| *b == b'.').next().unwrap_or_default();
+            if actors.get(stem).is_some_and(|devices| devices.len() == 1) {
+                return Err(format!("device {at} has a copy of what one device wrote: {path}"));
+            }
         }
     }
     Ok(())

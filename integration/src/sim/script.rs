@@ -41,6 +41,29 @@ pub enum Op {
 }
 
 impl Op {
+    /// Lists the paths in which it acts, as far as it names them.
+    #[must_use]
+    pub fn paths(&self) -> Vec<&RelPath> {
+        match self {
+            Self::Write(path, ..)
+            | Self::Touch(path, _)
+            | Self::Delete(path)
+            | Self::MakeDir(path)
+            | Self::Revert(path, ..) => vec![path],
+            Self::Rename(from, to) => vec![from, to],
+            Self::DeleteCopy
+            | Self::Ignore(_)
+            | Self::LoseStore
+            | Self::CrashAfterSettle
+            | Self::Crash
+            | Self::Cut
+            | Self::Join
+            | Self::Scan
+            | Self::Approve
+            | Self::Reject => Vec::new(),
+        }
+    }
+
     /// Tells whether it touches nothing but its own device, and that only by what users do.
     #[must_use]
     pub fn is_plain(&self) -> bool {

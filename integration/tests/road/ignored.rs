@@ -77,24 +77,3 @@ fn a_rule_file_with_a_mistake_is_told_and_changes_nothing() {
         if is_told { Ok(()) } else { Err(status.to_string()) }
     });
 }
-
-#[test]
-fn rules_of_another_device_that_open_more_wait_for_a_person() {
-    let pair = Pair::new();
-    write(&pair.laptop.path(".stignore"), "secret\n");
-    pair.laptop.flush();
-    write(&pair.devbox.path("secret"), "of the devbox");
-    write(&pair.devbox.path("plain"), "x");
-    pair.devbox.flush();
-    write(&pair.laptop.path(".stignore"), "");
-    let held = eventually(Duration::from_secs(30), "the change is held", || {
-        let held = pair.devbox.json(&["held", "ls"]);
-        let id = held[0]["id"].as_str().map(str::to_owned);
-        id.ok_or_else(|| held.to_string())
-    });
-    assert!(!pair.laptop.path("secret").exists(), "nothing that was ignored left the devbox");
-    pair.devbox.ok(&["held", "approve", &held]);
-    eventually(Duration::from_secs(30), "it is sent once it is approved", || {
-        if pair.laptop.path("secret").exists() { Ok(()) } else { Err("not there".to_owned()) }
-    });
-}

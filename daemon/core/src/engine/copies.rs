@@ -15,7 +15,7 @@ use crate::model::{Entry, Record, RelPath};
 pub(super) enum Copy {
     /// Nothing: it is kept already, or was and somebody removed it.
     Needless,
-    Make(RelPath, Step, Put),
+    Make(Box<(RelPath, Step, Put)>),
     Wait(Stage),
 }
 
@@ -57,7 +57,7 @@ impl Engine {
         } else {
             place_copy(&copy, &record)
         };
-        Ok(Copy::Make(copy, step, Put::new(record, Stamp::AsIs)))
+        Ok(Copy::Make(Box::new((copy, step, Put::new(record, Stamp::AsIs)))))
     }
 
     /// Finds the place for a copy of `loser`, which lies at `path`.

@@ -129,7 +129,8 @@ impl Engine {
         let mut conflict = None;
         if resolution.copy {
             match self.copy_for(path, news, entry, &resolution, draft)? {
-                Copy::Make(copy, step, put) => {
+                Copy::Make(made) => {
+                    let (copy, step, put) = *made;
                     steps.push(step);
                     conflict = Some(copy.clone());
                     puts.push((copy, put));

@@ -103,9 +103,9 @@ impl Pending {
             into.value((news.also.len(), news.waits));
         }
         // Which fetch it is says nothing: a ticket is only ever repeated.
-        match &self.stage {
-            Stage::After(path) => into.value((6, path)),
-            stage => into.value(std::mem::discriminant(stage)),
+        into.value(std::mem::discriminant(&self.stage));
+        if let Stage::After(path) = &self.stage {
+            into.value(path);
         }
     }
 

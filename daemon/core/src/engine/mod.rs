@@ -19,6 +19,8 @@ mod observing;
 mod parents;
 mod settling;
 mod telling;
+#[cfg(test)]
+mod tests;
 mod types;
 mod working;
 
@@ -106,7 +108,10 @@ pub struct Engine {
 
 /// The pure part of the ignore rules, as the engine needs it: which paths are synced here.
 #[derive(Clone, Default)]
-pub struct Scope(Option<std::sync::Arc<dyn Fn(&RelPath, bool) -> bool + Send + Sync>>);
+pub struct Scope(Option<std::sync::Arc<Synced>>);
+
+/// From path and "is a directory" to "is synced here".
+type Synced = dyn Fn(&RelPath, bool) -> bool + Send + Sync;
 
 impl Scope {
     /// Makes a scope of a function from path and "is a directory" to "is synced here".

@@ -49,6 +49,15 @@ impl Engine {
         // to say of what the index did not know yet. Looking twice costs a `stat`.
         let overlaps = self.looks.len() > 1 || self.looked > begun;
         for found in seen.found {
+            if self.looked_at_after(&found.path) {
+                continue;
+            }
+            let parents = self.unknown_parents(&found.path, draft)?;
+            if !parents.is_empty() {
+                parents.into_iter().for_each(|parent| self.mark_stale(look, parent));
+                self.mark_stale(look, found.path);
+                continue;
+            }
             let stale = self.is_stale(&found.path, begun);
             if !stale {
                 self.found(&found, draft)?;
@@ -61,6 +70,36 @@ impl Engine {
         Ok(())
     }
 
+    /// Tells whether a job is under way for `path` or for a directory above it: when it is done,
+    /// the path is looked at.
+    fn looked_at_after(&mut self, path: &RelPath) -> bool {
+        let mut over = std::iter::once(path.clone()).chain(path.ancestors());
+        let ticket = over.find_map(|at| self.busy.get(&at).copied());
+        match ticket.and_then(|ticket| self.flights.get_mut(&ticket)) {
+            Some(flight) => {
+                flight.overlooked.insert(path.clone());
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Lists the directories above `path` that should be synced and have no entry: what lies in
+    /// them is taken in after them, so that a scan that walks the index finds it.
+    fn unknown_parents(
+        &self,
+        path: &RelPath,
+        draft: &Draft<'_, impl Index>,
+    ) -> Result<Vec<RelPath>, IndexError> {
+        let mut unknown = Vec::new();
+        for parent in path.ancestors() {
+            if self.rules.synced(&parent, true) && draft.get(&parent)?.is_none() {
+                unknown.push(parent);
+            }
+        }
+        Ok(unknown)
+    }
+
     /// Ends a look: what is gone counts if the root was attested and the brake does not hold it.
     pub(super) fn look_done(
         &mut self,
@@ -69,8 +108,10 @@ impl Engine {
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
         let Some(mut state) = self.looks.remove(&look) else { return Ok(()) };
+        let mut all: Vec<RelPath> = state.gone.drain(..).collect();
+        all.retain(|path| !self.looked_at_after(path));
         let (stale, gone): (Vec<_>, Vec<_>) =
-            state.gone.drain(..).partition(|path| self.is_stale(path, state.begun));
+            all.into_iter().partition(|path| self.is_stale(path, state.begun));
         state.stale.extend(stale);
         if attested {
             let brake = state.cause == Cause::Scanned && self.is_braked(&gone, draft)?;
@@ -126,7 +167,9 @@ impl Engine {
     /// Takes the held deletes as meant.
     pub(super) fn approve(&mut self, draft: &mut Draft<'_, impl Index>) -> Result<(), IndexError> {
         for path in std::mem::take(&mut self.held) {
-            if !self.busy.contains_key(&path) {
+            if self.busy.contains_key(&path) {
+                self.order_look(vec![Look::Path(path)]);
+            } else {
                 self.gone(&path, draft)?;
             }
         }
@@ -267,10 +310,7 @@ impl Engine {
     ) -> Result<(), IndexError> {
         let parents: Vec<RelPath> = path.ancestors().collect();
         for parent in parents.into_iter().rev() {
-            let Some(entry) = draft.get(&parent)? else {
-                self.order_look(vec![Look::Path(parent)]);
-                continue;
-            };
+            let Some(entry) = draft.get(&parent)? else { continue };
             if !entry.record.is_live() && !self.busy.contains_key(&parent) {
                 let record = observe::directory_over(&entry.record, DIRECTORY_MODE);
                 self.put_stamped(parent.clone(), Put::new(record, Stamp::Write), None, draft);

@@ -1,5 +1,7 @@
 //! What jobs came to.
 
+use std::collections::BTreeSet;
+
 use super::draft::Draft;
 use super::incoming::From;
 use super::working::RETRY_MS;
@@ -22,6 +24,8 @@ pub(super) struct Flight {
     pub(super) conflict: Option<RelPath>,
     /// The engine's clock when it was handed out.
     pub(super) begun: u64,
+    /// What a look found or missed meanwhile at its paths or below them.
+    pub(super) overlooked: BTreeSet<RelPath>,
     /// Whether the session it came from is over: there is no frame to count it in.
     pub(super) orphan: bool,
 }
@@ -100,7 +104,8 @@ impl Engine {
         // what we had placed: then it had nothing to say of it.
         let mut overlooked = Vec::new();
         for (ticket, outcome) in outcomes {
-            let Some(flight) = self.flights.remove(&ticket) else { continue };
+            let Some(mut flight) = self.flights.remove(&ticket) else { continue };
+            overlooked.extend(std::mem::take(&mut flight.overlooked).into_iter().map(Look::Path));
             for (path, _) in &flight.puts {
                 self.busy.remove(path);
                 self.touch(path);

@@ -1,5 +1,7 @@
 //! Work under way for a path: fetches, jobs, looks, and trying again.
 
+use std::collections::BTreeSet;
+
 use super::draft::Draft;
 use super::incoming::{From, News, Next, Stage};
 use super::settling::{Flight, Put};
@@ -45,6 +47,7 @@ impl Engine {
             puts,
             conflict,
             begun: self.clock,
+            overlooked: BTreeSet::new(),
             orphan: false,
         };
         self.flights.insert(ticket, flight);

@@ -120,7 +120,10 @@ fn open(daemon: &Arc<Daemon>, folder: &Folder) -> Result<FolderThread, Halt> {
 fn open_root(config: &FolderConfig) -> Result<Root, Halt> {
     let path: &Path = &config.path;
     let is_file = std::fs::symlink_metadata(path).is_ok_and(|m| m.is_file());
-    let opened = match (is_file, path.parent(), path.file_name()) {
+    // A single file that is not here yet, or was deleted: its own place beside it tells.
+    let own = path.parent().map(|p| p.join(".syncd").join(config.id.as_str()));
+    let is_single = is_file || !path.exists() && own.is_some_and(|own| own.is_dir());
+    let opened = match (is_single, path.parent(), path.file_name()) {
         (true, Some(parent), Some(name)) => {
             let name = std::os::unix::ffi::OsStrExt::as_bytes(name);
             Root::open_single(parent, name, &config.id)
@@ -128,7 +131,8 @@ fn open_root(config: &FolderConfig) -> Result<Root, Halt> {
         _ => Root::open(path),
     };
     opened.map_err(|error| {
-        Halt(format!("the folder's root {} cannot be used: {error}", path.display()))
+        let why = error.to_string();
+        Halt(format!("the folder's root {} cannot be used: {}", path.display(), why.trim()))
     })
 }
 

@@ -149,3 +149,93 @@ fn greater(ours: &Record, theirs: &Record) -> Side {
 fn same_shape(ours: &Record, theirs: &Record) -> bool {
     ours.has_bytes() && theirs.has_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Actor, ContentId, DeviceId, Incarnation, Version, Writer};
+
+    fn writer(name: u8) -> Writer {
+        Writer { device: DeviceId([name; 32]), incarnation: Incarnation(1) }
+    }
+
+    /// A directory that `name` made with its `counter`, having seen `seen`.
+    fn directory(name: u8, counter: u64, seen: &[(u8, u64)]) -> Record {
+        let dot = Dot { writer: writer(name), counter };
+        let seen = seen.iter().map(|(name, counter)| (writer(*name), *counter));
+        Record {
+            kind: Kind::Directory,
+            size: 0,
+            mtime_ns: 0,
+            mode: 0o755,
+            content: ContentId::NONE,
+            ancestors: Vec::new(),
+            dot,
+            version: Version::from_counters(seen.chain([(dot.writer, counter)])),
+            author: dot.writer.device,
+            actor: Actor::Unknown,
+        }
+    }
+
+    #[test]
+    fn only_one_write_or_two_lone_ones_merge_without_a_counter() {
+        for (ours, theirs, joins, because) in [
+            (directory(1, 1, &[]), directory(2, 1, &[]), true, "two lone writes"),
+            (directory(1, 1, &[(2, 1)]), directory(1, 1, &[(3, 1)]), true, "one write"),
+            (
+                directory(1, 12, &[(2, 3)]),
+                directory(2, 1, &[(2, 7)]),
+                false,
+                "a made it again having seen b's, b's went on: with the greater dot, this vector \
+                 named b's write here and a's where it came in another order",
+            ),
+            (directory(1, 1, &[]), directory(2, 1, &[(3, 1)]), false, "one is not lone"),
+        ] {
+            let verdict = reconcile(&ours, &theirs);
+            assert_eq!(matches!(verdict, Verdict::Join(_)), joins, "{because}");
+        }
+    }
+
+    fn records() -> impl Strategy<Value = Record> {
+        let kinds = prop::sample::select(vec![Kind::File, Kind::Directory, Kind::Tombstone]);
+        let seen = prop::collection::vec((1u8..4, 1u64..4), 0..3);
+        (kinds, 1u8..4, 1u64..4, seen, 0u8..3, 1i64..3, prop::collection::vec(0u8..3, 0..3))
+            .prop_map(|(kind, name, counter, seen, content, mtime_ns, ancestors)| {
+                let id = |content: u8| ContentId::of(&[content]);
+                let is_file = kind == Kind::File;
+                Record {
+                    kind,
+                    mtime_ns: if is_file { mtime_ns } else { 0 },
+                    content: if is_file { id(content) } else { ContentId::NONE },
+                    ancestors: ancestors
+                        .into_iter()
+                        .map(|content| id(content).ancestor())
+                        .collect(),
+                    ..directory(name, counter, &seen)
+                }
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn both_sides_name_the_same_winner(ours in records(), theirs in records()) {
+            match (reconcile(&ours, &theirs), reconcile(&theirs, &ours)) {
+                (Verdict::Resolve(one), Verdict::Resolve(other)) => {
+                    prop_assert_eq!(one.winner == Side::Ours, other.winner == Side::Theirs);
+                    prop_assert_eq!(one.copy, other.copy);
+                    prop_assert_eq!(one.record, other.record);
+                }
+                (Verdict::Join(one), Verdict::Join(other)) => {
+                    prop_assert!(one.looks_like(&other));
+                    prop_assert_eq!((one.dot, one.version), (other.dot, other.version));
+                }
+                (one, other) => prop_assert_eq!(
+                    (one == Verdict::Keep, one == Verdict::Take),
+                    (other == Verdict::Take || ours.version == theirs.version, other == Verdict::Keep && ours.version != theirs.version)
+                ),
+            }
+        }
+    }
+}

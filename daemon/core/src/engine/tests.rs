@@ -1,0 +1,201 @@
+//! Many records at once, and what needs a fetch under way to go wrong.
+
+use std::collections::BTreeSet;
+
+use super::{Action, Engine, EngineConfig, Event, FolderHello};
+use crate::flow::index::{Known, MemIndex};
+use crate::flow::offer::{Offer, Upto};
+use crate::flow::settle::{Job, Placed, Step};
+use crate::model::limits::OFFER_RECORDS_MAX;
+use crate::model::{
+    Actor, ContentId, DeviceId, Dot, Incarnation, Kind, Record, RelPath, StatKey, StoreId, Tick,
+    Version, Writer,
+};
+
+const THEM: Writer = Writer { device: DeviceId([2; 32]), incarnation: Incarnation(1) };
+
+/// Files in one directory.
+const FILES_PER_DIR: u64 = 50;
+
+struct Folder {
+    engine: Engine,
+    index: MemIndex,
+    settled: usize,
+    acked: BTreeSet<u64>,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let index = MemIndex::default();
+        let config = EngineConfig {
+            me: Writer { device: DeviceId([1; 32]), incarnation: Incarnation(1) },
+            store: StoreId(1),
+            counters: 1..1 << 40,
+            shared: [THEM.device].into(),
+            rule_files: BTreeSet::new(),
+        };
+        let engine = Engine::new(config, &index).unwrap();
+        Self { engine, index, settled: 0, acked: BTreeSet::new() }
+    }
+
+    /// Tells the engine something and does all it orders.
+    fn tell(&mut self, event: Event) {
+        self.engine.handle(Tick(0), event, &mut self.index).unwrap();
+        while let Some(action) = self.engine.next_action() {
+            let answer = match action {
+                Action::Fetch { ticket, .. } => Event::Fetched { ticket, outcome: Ok(()) },
+                Action::Settle { jobs } => {
+                    self.settled += jobs.len();
+                    let outcomes = jobs.iter().map(|job| (job.ticket, Ok(placed(job)))).collect();
+                    Event::Settled { outcomes }
+                }
+                Action::Persist { seq } => Event::Persisted { seq },
+                Action::Ack { frames, .. } => {
+                    self.acked.extend(frames.iter().flat_map(|(first, last)| *first..=*last));
+                    continue;
+                }
+                Action::Look { .. }
+                | Action::Offer { .. }
+                | Action::ReserveCounters
+                | Action::ReadRules
+                | Action::Cut { .. }
+                | Action::Halt
+                | Action::Tell(_) => continue,
+            };
+            self.engine.handle(Tick(0), answer, &mut self.index).unwrap();
+        }
+    }
+
+    fn greet(&mut self) {
+        let hello = FolderHello { store: StoreId(9), cursor: None };
+        self.tell(Event::PeerUp { peer: THEM.device, hello });
+    }
+
+    /// Offers records in frames of a thousand, from frame `number` on.
+    fn offer(&mut self, mut number: u64, records: &[(RelPath, Record)]) {
+        for records in records.chunks(OFFER_RECORDS_MAX) {
+            let seq = records.last().unwrap().1.dot.counter;
+            let upto = Some(Upto { seq, covered: None });
+            let offer = Offer { number, after: 0, records: records.to_vec(), upto };
+            self.tell(Event::Offered { peer: THEM.device, offer });
+            number += 1;
+        }
+    }
+}
+
+fn placed(job: &Job) -> Vec<Placed> {
+    let stat = |path: &RelPath| StatKey {
+        inode: path.as_bytes().len() as u64,
+        size: 1,
+        mtime_ns: 1,
+        ctime_ns: 1,
+        mode: 0o644,
+    };
+    let place = |step: &Step| match step {
+        Step::Place { path, .. } | Step::MakeDirectory { path, .. } => {
+            Some(Placed { path: path.clone(), stat: Some(stat(path)), durable: true })
+        }
+        Step::KeepAs { .. }
+        | Step::Dress { .. }
+        | Step::Trash { .. }
+        | Step::RemoveDirectory { .. } => None,
+    };
+    job.steps.iter().filter_map(place).collect()
+}
+
+fn record(kind: Kind, counter: u64, seen: &Version) -> Record {
+    let dot = Dot { writer: THEM, counter };
+    let mut version = seen.clone();
+    version.raise(dot);
+    let is_file = kind == Kind::File;
+    Record {
+        kind,
+        size: u64::from(is_file),
+        mtime_ns: i64::from(is_file),
+        mode: if kind == Kind::Tombstone { 0 } else { 0o644 },
+        content: if is_file { ContentId::of(&counter.to_be_bytes()) } else { ContentId::NONE },
+        ancestors: Vec::new(),
+        dot,
+        version,
+        author: THEM.device,
+        actor: Actor::Unknown,
+    }
+}
+
+/// A tree of `count` files, directories first, as a peer tells it.
+fn tree(count: u64) -> Vec<(RelPath, Record)> {
+    let mut records = Vec::new();
+    let mut counter = 0;
+    for dir in 0..count.div_ceil(FILES_PER_DIR) {
+        let above = RelPath::parse(format!("d{dir}")).unwrap();
+        counter += 1;
+        records.push((above.clone(), record(Kind::Directory, counter, &Version::NEW)));
+        for file in 0..FILES_PER_DIR {
+            counter += 1;
+            let path = above.join(format!("f{file}")).unwrap();
+            records.push((path, record(Kind::File, counter, &Version::NEW)));
+        }
+    }
+    records
+}
+
+#[test]
+fn twenty_thousand_files_come_and_go() {
+    let mut folder = Folder::new();
+    folder.greet();
+    let tree = tree(20_000);
+    folder.offer(1, &tree);
+    assert_eq!(folder.settled, tree.len(), "each record is settled once");
+    let frames = tree.len().div_ceil(OFFER_RECORDS_MAX) as u64;
+    assert_eq!(folder.acked.len() as u64, frames, "each frame is acknowledged");
+
+    let mut counter = tree.len() as u64;
+    let deletes: Vec<_> = tree
+        .iter()
+        .rev()
+        .map(|(path, before)| {
+            counter += 1;
+            (path.clone(), record(Kind::Tombstone, counter, &before.version))
+        })
+        .collect();
+    folder.offer(frames + 1, &deletes);
+    for (path, _) in &tree {
+        let entry = folder.index.get(path).unwrap();
+        assert!(entry.is_none_or(|e| !e.record.is_live()), "{path} stayed");
+    }
+    assert!(folder.engine.is_idle(), "nothing is left to do");
+}
+
+/// Dropping the second peer's news because the first one's waits would settle its frame and adopt
+/// what it covers; the first one's news would then be taken for a forgotten delete, and the only
+/// write of a single writer be lost.
+#[test]
+fn news_of_two_peers_is_not_settled_by_halves() {
+    let other = DeviceId([3; 32]);
+    let path = RelPath::parse("p").unwrap();
+    let news = record(Kind::File, 1, &Version::NEW);
+    let upto = |covered| Some(Upto { seq: 1, covered: Some(covered) });
+    let offer = |covered| Offer {
+        number: 1,
+        after: 0,
+        records: vec![(path.clone(), news.clone())],
+        upto: upto(covered),
+    };
+    let mut folder = Folder::new();
+    folder.greet();
+    let hello = FolderHello { store: StoreId(8), cursor: None };
+    folder.tell(Event::PeerUp { peer: other, hello });
+    let mut hear = |event| {
+        folder.engine.handle(Tick(0), event, &mut folder.index).unwrap();
+        let orders = std::iter::from_fn(|| folder.engine.next_action());
+        orders.filter(|o| matches!(o, Action::Fetch { .. })).collect::<Vec<_>>()
+    };
+    let covered = news.version.clone();
+    let fetch = hear(Event::Offered { peer: THEM.device, offer: offer(Version::NEW) });
+    assert!(hear(Event::Offered { peer: other, offer: offer(covered) }).is_empty());
+    let [Action::Fetch { ticket, .. }] = fetch.as_slice() else { panic!("{fetch:?}") };
+    folder.tell(Event::Fetched { ticket: *ticket, outcome: Ok(()) });
+    let entry = folder.index.get(&path).unwrap().expect("it was placed");
+    assert_eq!(entry.record, news, "not taken for a forgotten delete");
+    assert!(folder.engine.is_idle(), "both frames are settled");
+}

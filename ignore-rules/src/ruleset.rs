@@ -1,7 +1,7 @@
 //! All rules of a folder: which line decides a path.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use memchr::memchr;
 
@@ -198,7 +198,7 @@ impl<'a> Shown<'a> {
 
 /// Plain names and the first rules that name them.
 #[derive(Debug, Clone, PartialEq, Default)]
-struct Names(HashMap<Box<[u8]>, Named>);
+struct Names(BTreeMap<Box<[u8]>, Named>);
 
 /// The places of the first rules for one name.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -251,6 +251,10 @@ impl Daemon {
         self.runtime().spawn(async move {
             for peer in daemon.peers() {
                 peer.withdraw(&id).await;
+                // One that is only halted is still shared: the peer is to know that much.
+                if let Some(folder) = daemon.folder(&id) {
+                    let _ = peer.announce(&daemon, &folder).await;
+                }
             }
         });
     }

@@ -27,7 +27,10 @@ impl Engine {
             let cursor = Cursor { store: hello.store, seq: 0 };
             draft.marks_mut().cursors.insert(peer, cursor);
         }
-        if before.is_some_and(|store| store != hello.store) {
+        // A peer that wants to hear all from the beginning may have forgotten the folder in a
+        // store that lives on.
+        let begins = outgoing.told() == 0 && self.committed > 0;
+        if before.is_some_and(|store| store != hello.store || begins) {
             forget_source(peer, draft)?;
         }
         let acked = outgoing.acked();

@@ -54,8 +54,8 @@ fn live(daemon: &Arc<Daemon>, folder: &Folder, notes: &Receiver<Note>) {
                 ));
                 daemon.folder_ready(folder);
                 let ended = thread.run(notes);
-                daemon.folder_unready(folder);
                 folder.set_parts(None);
+                daemon.folder_unready(folder);
                 if ended {
                     return;
                 }

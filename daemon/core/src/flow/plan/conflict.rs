@@ -42,7 +42,9 @@ pub fn tell_apart(copy: &RelPath, content: ContentId, digits: usize) -> RelPath 
 /// Puts `middle` before the extension of a path's name, cutting the stem to fit.
 fn insert(path: &RelPath, middle: &str) -> RelPath {
     let name = path.name();
-    let dot = name.iter().rposition(|b| *b == b'.').filter(|at| *at > 0);
+    // A copy of a name without an extension has none either: its last dot begins the mark.
+    let is_mark = |at: usize| name[at..].starts_with(MARK.as_bytes());
+    let dot = name.iter().rposition(|b| *b == b'.').filter(|at| *at > 0 && !is_mark(*at));
     let (stem, ext) = match dot {
         Some(at) if middle.len() + name.len() - at < NAME_BYTES_MAX => name.split_at(at),
         _ => (name, &b""[..]),
@@ -160,6 +162,15 @@ mod tests {
             tell_apart(&plain, ContentId::of(b"x"), 4).to_string(),
             format!("a.sync-conflict-20261120-192402-{who}-{hex}.txt")
         );
+    }
+
+    #[test]
+    fn a_copy_without_an_extension_gets_none() {
+        let plain = RelPath::parse(named("README", THEN)).unwrap();
+        let apart = tell_apart(&plain, ContentId::of(b"x"), 4).to_string();
+        assert_eq!(apart, format!("{plain}-{}", &ContentId::of(b"x").hex()[..4]));
+        let again = copy_path(&plain, &loser(THEN)).to_string();
+        assert!(again.starts_with(&format!("{plain}.sync-conflict-")), "{again}");
     }
 
     #[test]

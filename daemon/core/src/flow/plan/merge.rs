@@ -128,9 +128,14 @@ fn choose(ours: &Record, theirs: &Record) -> (Side, bool) {
     }
 }
 
-/// Tells whether `tombstone` deleted the content that `found` holds and was made on nothing.
+/// Tells whether `tombstone` deleted the very content that `found` holds, made on nothing by a
+/// writer the tombstone has never heard of: what a store that was lost finds on its disk again.
+/// A writer it has heard of knew the path before, and has made the file anew.
 fn deleted(tombstone: &Record, found: &Record) -> bool {
-    found.has_bytes() && found.ancestors.is_empty() && tombstone.descends_from(found.content)
+    found.has_bytes()
+        && found.ancestors.is_empty()
+        && tombstone.descends_from(found.content)
+        && tombstone.version.seen(found.dot.writer) == 0
 }
 
 /// Returns the side that wins a tie: a directory over anything else, then the later, then the

@@ -81,8 +81,8 @@ impl Op {
 
 /// Reads a script: acts separated by `;`, each `device:act`. Acts are `w PATH NAME MTIME`,
 /// `t PATH MTIME`, `d PATH`, `r FROM TO`, `m PATH`, `dc`, `i PATH` or `i -`, `lose`,
-/// `revert PATH NAME MTIME`, `crash` (after the next job), `kill`, `cut`, `join`, `scan`, `approve`,
-/// `reject`.
+/// `revert PATH NAME MTIME`, `crash` (after the next job), `kill`, `cut`, `join`, `scan`,
+/// `approve`, `reject`.
 ///
 /// # Panics
 /// When the script has a mistake: scripts are written in tests.

@@ -236,10 +236,12 @@ mod tests {
                     prop_assert!(one.looks_like(&other));
                     prop_assert_eq!((one.dot, one.version), (other.dot, other.version));
                 }
-                (one, other) => prop_assert_eq!(
-                    (one == Verdict::Keep, one == Verdict::Take),
-                    (other == Verdict::Take || ours.version == theirs.version, other == Verdict::Keep && ours.version != theirs.version)
-                ),
+                (one, other) => {
+                    let same = ours.version == theirs.version;
+                    let kept = other == Verdict::Take || same;
+                    let taken = other == Verdict::Keep && !same;
+                    prop_assert_eq!((one == Verdict::Keep, one == Verdict::Take), (kept, taken));
+                }
             }
         }
     }

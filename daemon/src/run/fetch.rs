@@ -35,6 +35,12 @@ const RANGES_BYTES_MAX: u64 = 2 << 20;
 /// Large contents fetched at a time from one peer.
 const LARGE_AT_ONCE: usize = 4;
 
+/// How often a holder that is being moved is looked for.
+const MOVING_TRIES: usize = 10;
+
+/// How long between two looks: a move takes a few system calls and an fsync.
+const MOVING_WAIT: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// What a wanted content costs in the window, beside its bytes.
 const ITEM_COST: u64 = 512;
 
@@ -119,7 +125,7 @@ impl Inner {
         let hands = &self.parts.hands;
         let content = fetch.content;
         let found = hands.has(content)
-            || fetch.kind == Kind::File && fetch.size > 0 && self.stage_from_holders(content)
+            || fetch.kind == Kind::File && fetch.size > 0 && self.stage_from_here(content)
             || hands.from_trash(content).is_ok()
             || fetch.size == 0 && hands.put_small(content, &[]).is_ok();
         if found {
@@ -128,9 +134,24 @@ impl Inner {
         found
     }
 
-    fn stage_from_holders(&self, content: ContentId) -> bool {
-        let holders = self.parts.index.holders(content, 4).unwrap_or_default();
-        holders.iter().any(|path| self.parts.hands.from_local(path, content).is_ok())
+    /// Stages a content from a file that holds it, or from the trash. A holder that is on its way
+    /// into the trash right now (the other half of a rename) is in neither place for a moment:
+    /// then both are asked again.
+    fn stage_from_here(&self, content: ContentId) -> bool {
+        let hands = &self.parts.hands;
+        for _ in 0..MOVING_TRIES {
+            let holders = self.parts.index.holders(content, 4).unwrap_or_default();
+            if holders.iter().any(|path| hands.from_local(path, content).is_ok())
+                || hands.from_trash(content).is_ok()
+            {
+                return true;
+            }
+            if holders.is_empty() {
+                return false;
+            }
+            std::thread::sleep(MOVING_WAIT);
+        }
+        false
     }
 
     /// Fetches small contents, many to a frame.

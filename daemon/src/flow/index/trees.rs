@@ -33,7 +33,7 @@ mod meta {
 /// Rows removed under one lock while a folder is forgotten.
 const FORGET_ROWS: usize = 1000;
 
-/// The trees that hold rows of folders, in the order of [`Trees::of_folders`].
+/// The trees that hold rows of folders, in the order of [`Trees`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum In {
     /// Pages of directories.

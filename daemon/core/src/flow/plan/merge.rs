@@ -43,8 +43,9 @@ pub struct Resolution {
 ///
 /// The rules, between two concurrent records, in this order:
 /// 1. tombstone against edit: the tombstone wins exactly when it has seen the edit's write, or
-///    deleted the very content of an edit that was made on nothing (a store that was rebuilt
-///    finds what everybody else has deleted: without this it would come back everywhere)
+///    deleted the very content of an edit that was made on nothing by a writer it never heard of
+///    (a store that was rebuilt finds what everybody else has deleted: without this it would
+///    come back everywhere)
 /// 2. exactly one has seen the other's write: that one wins
 /// 3. both have: the greater (mtime, dot, content) wins
 /// 4. same content: the greater (mtime, dot) wins; and then, when exactly one was made on top of

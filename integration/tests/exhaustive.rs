@@ -54,7 +54,10 @@ fn holds(name: &str, (devices, hub): (usize, bool), lanes: bool, scripts: &[Vec<
             world = world.with_quick_acks();
         }
         for ops in scripts {
-            let check = |world: &World| oracle::no_false_copies(world, ops);
+            let check = |world: &World| {
+                oracle::no_false_copies(world, ops)?;
+                oracle::no_unseen_delete(world)
+            };
             let one = explore::every_order(&world, ops, states_max, &check)
                 .unwrap_or_else(|what| panic!("{name}, lanes {parity:?}: {what}"));
             cut += usize::from(one.cut_short);

@@ -17,11 +17,20 @@ struct History {
 const STATES_MAX: usize = 5_000_000;
 
 fn holds(history: &History) {
-    let check = |world: &World| match history.no_copies {
-        true => oracle::no_copies(world),
-        false => Ok(()),
-    };
+    holds_and(history, &|_| Ok(()));
+}
+
+/// Tries a history, and checks `also` whenever it has come to rest.
+fn holds_and(history: &History, also: &dyn Fn(&World) -> Result<(), String>) {
     let ops = script(history.script);
+    let plain = ops.iter().all(|(_, op)| op.is_plain());
+    let check = |world: &World| {
+        also(world)?;
+        if history.no_copies {
+            oracle::no_copies(world)?;
+        }
+        if plain { oracle::no_unseen_delete(world) } else { Ok(()) }
+    };
     // Two lanes between three devices have millions of states: tests/schedules.rs tries some.
     let long = std::env::var_os("SYNCD_LONG").is_some();
     let one_lane = history.devices > 2 && !long;
@@ -238,6 +247,54 @@ fn what_a_rebuilt_store_finds_does_not_undo_a_delete() {
         because: "the scan's write has a new incarnation: the tombstone cannot have seen it, but \
                   it deleted the very bytes that were found",
     });
+}
+
+#[test]
+fn what_a_rebuilt_store_finds_does_not_undo_a_delete_through_a_hub() {
+    holds_and(
+        &History {
+            name: "a rebuilt store behind a hub",
+            devices: 3,
+            hub: true,
+            script: "b:w p X 1; b:d p; c:lose",
+            no_copies: true,
+            because: "what was found is found, whoever tells of it",
+        },
+        &|world| oracle::nothing_at(world, "p"),
+    );
+}
+
+#[test]
+fn a_directory_that_a_rebuilt_store_finds_does_not_undo_its_delete() {
+    holds_and(
+        &History {
+            name: "a rebuilt store with a directory",
+            devices: 2,
+            hub: false,
+            script: "b:w d/f X 1; b:d d; a:lose",
+            no_copies: true,
+            because: "a found directory was deleted with what lay in it",
+        },
+        &|world| oracle::nothing_at(world, "d"),
+    );
+}
+
+#[test]
+fn the_same_bytes_written_again_are_a_write() {
+    for (devices, hub, script) in [
+        (2, false, "b:w p X 1; b:d p; a:w p X 2"),
+        (2, false, "b:w p X 1; b:d p; a:w p X 2; b:w q X 1"),
+        (3, true, "b:w p X 1; b:d p; c:w p X 2"),
+    ] {
+        holds(&History {
+            name: "the same bytes again",
+            devices,
+            hub,
+            script,
+            no_copies: true,
+            because: "a delete takes only what was seen, or found by a store that knew nothing",
+        });
+    }
 }
 
 #[test]

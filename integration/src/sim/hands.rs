@@ -6,7 +6,7 @@ use syncd_core::engine::{Action, Cause, Event, LookId, PullError};
 use syncd_core::flow::detect::Look;
 use syncd_core::flow::offer::{Lane, Offer};
 use syncd_core::flow::settle::{Job, SettleError};
-use syncd_core::model::DeviceId;
+use syncd_core::model::{DeviceId, RelPath};
 
 use super::World;
 use super::device::{Device, Duty, Intent};
@@ -78,7 +78,8 @@ impl World {
         let device = self.device(at);
         device.looks += 1;
         let look = LookId::Begun(device.looks);
-        self.tell(at, Event::LookBegun { look, cause });
+        let whole = what.contains(&Look::Tree(RelPath::root()));
+        self.tell(at, Event::LookBegun { look, cause, whole });
         self.device(at).duties.push_back(Duty::Look(look, what));
         self.act(at);
     }

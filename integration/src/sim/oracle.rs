@@ -6,7 +6,7 @@ use std::rc::Rc;
 use syncd_core::flow::index::MemIndex;
 use syncd_core::flow::index::fingerprint::Fingerprint;
 use syncd_core::flow::plan::conflict::is_copy_name;
-use syncd_core::model::{ContentId, Kind, Record, RelPath};
+use syncd_core::model::{ContentId, Dot, Kind, Record, RelPath};
 
 use super::World;
 use super::device::Device;
@@ -201,6 +201,59 @@ pub fn no_false_copies(world: &World, ops: &[(usize, Op)]) -> Result<(), String>
             if actors.get(stem).is_some_and(|devices| devices.len() == 1) {
                 return Err(format!("device {at} has a copy of what one device wrote: {path}"));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Checks that nothing lies at `path` on any device.
+///
+/// # Errors
+/// Names the first device that has something there.
+pub fn nothing_at(world: &World, path: &str) -> Result<(), String> {
+    let path = RelPath::parse(path).map_err(|error| error.to_string())?;
+    match world.devices.iter().position(|device| device.disk.get(&path).is_some()) {
+        Some(at) => Err(format!("{path} is back on device {at}\n{}", indexes(world))),
+        None => Ok(()),
+    }
+}
+
+/// Checks, where users alone acted, that what they wrote at a path where nothing is left was
+/// deleted by somebody who had seen that very write, or lives on as a copy. Writes that nobody
+/// can tell apart, of the same bytes and time, count as one.
+///
+/// # Errors
+/// Names the first write that went unseen.
+pub fn no_unseen_delete(world: &World) -> Result<(), String> {
+    let Some(device) = world.devices.first() else { return Ok(()) };
+    for deed in deeds(world) {
+        let Act::Wrote { name, content, .. } = &deed.act else { continue };
+        let Some(written) = &deed.record else { continue };
+        let is_copy = |path: &RelPath| is_copy_name(path.name());
+        let lives = device.disk.get(&deed.path).is_some()
+            || device.disk.things().any(|(path, t)| is_copy(path) && t.content == *content);
+        let at_path = |other: &&Deed| other.path == deed.path;
+        let dots: Vec<Dot> = deeds(world)
+            .filter(at_path)
+            .filter(|other| matches!(other.act, Act::Wrote { .. }))
+            .filter_map(|other| other.record.as_ref())
+            .filter(|record| record.looks_like(written))
+            .map(|record| record.dot)
+            .collect();
+        let seen = |other: &Deed| {
+            let by = other.record.as_ref().map(|record| &record.version);
+            matches!(other.act, Act::Removed(_))
+                && at_path(&other)
+                && by.is_some_and(|version| dots.iter().any(|dot| version.contains(*dot)))
+        };
+        // Somebody may have deleted the copy that it became.
+        let copy_gone = |other: &Deed| is_copy(&other.path) && other.act == Act::Removed(*content);
+        if !lives && !deeds(world).any(|other| seen(other) || copy_gone(other)) {
+            let path = &deed.path;
+            return Err(format!(
+                "{name} at {path} was deleted by nobody who had seen it\n{}",
+                indexes(world)
+            ));
         }
     }
     Ok(())

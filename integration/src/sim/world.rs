@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
-use syncd_core::engine::{Event, FolderHello, Scope};
+use syncd_core::engine::{Cause, Event, FolderHello, Scope};
+use syncd_core::flow::detect::Look;
 use syncd_core::flow::index::fingerprint::Fingerprint;
 use syncd_core::flow::offer::Offer;
 use syncd_core::model::{DeviceId, RelPath, StoreId, Tick};
@@ -97,6 +98,11 @@ impl World {
             broken: None,
             ever: Rc::default(),
         };
+        for at in 0..count {
+            world.begin_look(at, Cause::Scanned, vec![Look::Tree(RelPath::root())]);
+            let device = world.device(at);
+            device.durable = Rc::new(device.index.clone());
+        }
         for (a, b) in links.iter().filter(|(a, b)| a < b) {
             world.connect(*a, *b);
         }
@@ -313,7 +319,7 @@ impl World {
             let mut key = Mixer::default();
             (path, &record.version).hash(&mut key);
             let mut looks = Mixer::default();
-            (record.kind, record.content, record.mode, record.mtime_ns, record.dot)
+            (record.kind, record.content, record.mode, record.mtime_ns, record.dot, record.found)
                 .hash(&mut looks);
             match self.ever.get(&key.finish()) {
                 None => news.push((key.finish(), looks.finish())),

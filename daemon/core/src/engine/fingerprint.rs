@@ -38,7 +38,7 @@ impl Engine {
         if !self.problems.is_empty() {
             into.value(format!("{:?}", self.problems));
         }
-        into.value((self.reading_rules, self.halted, self.paused, self.persisting));
+        into.value((self.reading_rules, self.halted, self.paused, self.persisting, self.walked));
         for seq in [self.committed, self.durable, self.swept] {
             into.seq(me, store, seq);
         }

@@ -88,6 +88,8 @@ pub struct Engine {
     looks: BTreeMap<LookId, observing::LookState>,
     /// When the last look ended, by `clock`.
     looked: u64,
+    /// Whether a whole look has ended since the start, attested.
+    walked: bool,
     ready: VecDeque<Job>,
     batches: usize,
     retries: BTreeMap<Tick, BTreeSet<RelPath>>,
@@ -183,6 +185,7 @@ impl Engine {
             worked: BTreeMap::new(),
             looks: BTreeMap::new(),
             looked: 0,
+            walked: false,
             ready: VecDeque::new(),
             batches: 0,
             retries: BTreeMap::new(),
@@ -213,7 +216,7 @@ impl Engine {
     ) -> Result<(), IndexError> {
         let mut draft = Draft::new(index, self.me)?;
         match event {
-            Event::LookBegun { look, cause } => self.look_begun(look, cause),
+            Event::LookBegun { look, cause, whole } => self.look_begun(look, cause, whole),
             Event::Seen { look, seen } => self.seen(look, seen, &mut draft)?,
             Event::LookDone { look, attested } => self.look_done(look, attested, &mut draft)?,
             Event::PeerUp { peer, hello } => self.peer_up(peer, &hello, &mut draft)?,
@@ -292,6 +295,7 @@ impl Engine {
             }
             self.consider_gated(&mut draft)?;
         }
+        self.note_survey(&mut draft);
         self.sweep(&mut draft)?;
         self.written = self.written.max(draft.written());
         self.committed = self.committed.max(draft.commit()?);
@@ -350,7 +354,7 @@ impl Engine {
     fn order_look(&mut self, what: Vec<Look>) {
         self.look += 1;
         let look = LookId::Ordered(self.look);
-        self.looks.insert(look, observing::LookState::begun(self.clock, Cause::Watched));
+        self.looks.insert(look, observing::LookState::begun(self.clock, Cause::Watched, false));
         self.actions.push_back(Action::Look { look, what });
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::draft::Draft;
 use super::incoming::{News, Stage};
-use super::settling::{Put, Stamp};
+use super::settling::{Flight, Put, Stamp};
 use super::{Action, Cause, Engine, LookId, Notice};
 use crate::flow::detect::{Found, Look, Seen};
 use crate::flow::index::observe::{self, Meaning};
@@ -17,13 +17,14 @@ pub(super) struct LookState {
     /// The engine's clock when it began: our own later work makes what it says of a path stale.
     begun: u64,
     cause: Cause,
+    whole: bool,
     gone: Vec<RelPath>,
     stale: BTreeSet<RelPath>,
 }
 
 impl LookState {
-    pub(super) fn begun(clock: u64, cause: Cause) -> Self {
-        Self { begun: clock, cause, gone: Vec::new(), stale: BTreeSet::new() }
+    pub(super) fn begun(clock: u64, cause: Cause, whole: bool) -> Self {
+        Self { begun: clock, cause, whole, gone: Vec::new(), stale: BTreeSet::new() }
     }
 }
 
@@ -31,8 +32,21 @@ impl LookState {
 const HELD_FILES_MIN: usize = 25;
 
 impl Engine {
-    pub(super) fn look_begun(&mut self, look: LookId, cause: Cause) {
-        self.looks.insert(look, LookState::begun(self.clock, cause));
+    pub(super) fn look_begun(&mut self, look: LookId, cause: Cause, whole: bool) {
+        self.looks.insert(look, LookState::begun(self.clock, cause, whole));
+    }
+
+    /// Notes, once, that this store has seen the whole of the folder: a whole look has ended,
+    /// and so has looking once more at what it could not tell for sure.
+    pub(super) fn note_survey(&mut self, draft: &mut Draft<'_, impl Index>) {
+        let overlooks = |flight: &Flight| !flight.overlooked.is_empty();
+        if self.walked
+            && !draft.marks().surveyed
+            && self.looks.is_empty()
+            && !self.flights.values().any(overlooks)
+        {
+            draft.marks_mut().surveyed = true;
+        }
     }
 
     /// Takes what a look found. What is gone waits for the look's end.
@@ -114,6 +128,7 @@ impl Engine {
             all.into_iter().partition(|path| self.is_stale(path, state.begun));
         state.stale.extend(stale);
         if attested {
+            self.walked |= state.whole;
             let brake = state.cause == Cause::Scanned && self.is_braked(&gone, draft)?;
             if brake {
                 self.actions.push_back(Action::Tell(Notice::Held { count: gone.len() }));
@@ -209,7 +224,7 @@ impl Engine {
         }
         let dot = self.coming_dot();
         let local = Local { seen: Some(found.stat), ..Local::default() };
-        let meaning = observe::found(entry.as_ref(), found, dot);
+        let meaning = observe::found(entry.as_ref(), found, dot, draft.marks().surveyed);
         if matches!(meaning, Meaning::Written(_) | Meaning::Apart(_)) {
             self.next_dot();
         }

@@ -119,6 +119,7 @@ fn record(kind: Kind, counter: u64, seen: &Version) -> Record {
         version,
         author: THEM.device,
         actor: Actor::Unknown,
+        found: false,
     }
 }
 

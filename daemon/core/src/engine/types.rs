@@ -65,6 +65,8 @@ pub enum Event {
         look: LookId,
         /// Why.
         cause: Cause,
+        /// Whether it is a look at the whole folder.
+        whole: bool,
     },
     /// A look saw something.
     Seen {

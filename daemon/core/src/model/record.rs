@@ -52,6 +52,9 @@ pub struct Record {
     pub author: DeviceId,
     /// Who made it.
     pub actor: Actor,
+    /// Whether nobody saw the write being made: it lay there when a store that knew nothing yet
+    /// looked at its folder for the first time. Belongs to the dot; `false` for tombstones.
+    pub found: bool,
 }
 
 impl Record {

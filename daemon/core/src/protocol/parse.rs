@@ -159,6 +159,7 @@ fn record(twin: RecordTwin<'_>, writers: &[WriterTwin]) -> Parsed<Record> {
     check(twin.mode <= 0o777, "a mode beyond the permissions")?;
     let (place, counter) = twin.dot;
     check(counter > 0, "a write before the first")?;
+    check(!twin.found || kind != Kind::Tombstone, "a delete that was found")?;
     Ok(Record {
         kind,
         size: twin.size,
@@ -177,6 +178,7 @@ fn record(twin: RecordTwin<'_>, writers: &[WriterTwin]) -> Parsed<Record> {
                 Actor::Agent(name.to_owned())
             }
         },
+        found: twin.found,
     })
 }
 

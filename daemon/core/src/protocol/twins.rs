@@ -115,6 +115,7 @@ pub(super) struct RecordTwin<'a> {
     pub(super) author: u16,
     #[serde(borrow)]
     pub(super) actor: ActorTwin<'a>,
+    pub(super) found: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -162,6 +163,7 @@ impl Writers {
                 Actor::Person => ActorTwin::Person,
                 Actor::Agent(name) => ActorTwin::Agent(name),
             },
+            found: record.found,
         }
     }
 }

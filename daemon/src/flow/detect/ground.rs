@@ -137,7 +137,7 @@ impl Folder {
         let entry = self.index.get(&found.path).unwrap();
         let dot = self.dot();
         let local = Local { seen: Some(found.stat), ..Local::default() };
-        match observe::found(entry.as_ref(), found, dot) {
+        match observe::found(entry.as_ref(), found, dot, true) {
             Meaning::Nothing => {}
             Meaning::Restat => {
                 let locals = vec![(found.path.clone(), local)];

@@ -34,7 +34,7 @@ mod record_bit {
     pub(super) const PLAIN_AUTHOR: u8 = 1 << 4;
     pub(super) const PERSON: u8 = 1 << 5;
     pub(super) const AGENT: u8 = 1 << 6;
-    pub(super) const UNKNOWN: u8 = 1 << 7;
+    pub(super) const FOUND: u8 = 1 << 7;
 }
 
 /// Bits of the local columns' first byte.
@@ -202,6 +202,7 @@ pub(super) fn put_record(
         (plain_author, record_bit::PLAIN_AUTHOR),
         (record.actor == Actor::Person, record_bit::PERSON),
         (matches!(record.actor, Actor::Agent(_)), record_bit::AGENT),
+        (record.found, record_bit::FOUND),
     ] {
         bits |= if set { bit } else { 0 };
     }
@@ -247,9 +248,7 @@ pub(super) fn read_record(
         2 => Kind::Symlink,
         _ => Kind::Tombstone,
     };
-    if bits & record_bit::UNKNOWN != 0 {
-        return Err(Malformed::Wrong("a record has an unknown mark"));
-    }
+    let found = bits & record_bit::FOUND != 0;
     let size = from.uint()?;
     let mut mtime_ns = from.int()?;
     if has_time(kind) {
@@ -285,7 +284,19 @@ pub(super) fn read_record(
         (0, _) => Actor::Agent(place(&words.agents, from)?.clone()),
         _ => return Err(Malformed::Wrong("a record has two actors")),
     };
-    Ok(Record { kind, size, mtime_ns, mode, content, ancestors, dot, version, author, actor })
+    Ok(Record {
+        kind,
+        size,
+        mtime_ns,
+        mode,
+        content,
+        ancestors,
+        dot,
+        version,
+        author,
+        actor,
+        found,
+    })
 }
 
 fn put_local(

@@ -35,6 +35,7 @@ fn page() -> Vec<Named> {
         [(dot(1, 5), 5), (dot(2, 9), 9)].map(|(dot, counter)| (dot.writer, counter)),
     );
     edited.record.actor = Actor::Agent("claude".to_owned());
+    edited.record.found = true;
     edited.local = Local {
         seen: None,
         source: Some(device(3)),
@@ -74,10 +75,11 @@ fn rows_have_these_bytes() {
     let mut marks = Marks { covered: Version::of(dot(1, 3)), ..Marks::default() };
     marks.cursors.insert(device(1), Cursor { store: StoreId(4), seq: 5 });
     marks.acked.insert(device(1), 6);
+    marks.surveyed = true;
     let bytes = encode_marks(&marks);
     let (ones, store, incarnation) = ("01".repeat(32), "0400000000000000", "0700000000000000");
     let words = format!("01{ones}0100{incarnation}00");
-    assert_eq!(hex(&bytes), format!("01{words}010003") + &format!("0100{store}05010006"));
+    assert_eq!(hex(&bytes), format!("01{words}010003") + &format!("0100{store}0501000601"));
     assert_eq!(decode_marks(&bytes).unwrap(), marks);
 }
 

@@ -167,6 +167,7 @@ pub(super) fn encode_marks(marks: &Marks) -> Vec<u8> {
         put_uint(&mut body, words.device(*device));
         put_uint(&mut body, *seq);
     }
+    body.push(u8::from(marks.surveyed));
     let mut out = vec![ROW_VERSION];
     words.put(&mut out);
     out.append(&mut body);
@@ -188,8 +189,13 @@ pub(super) fn decode_marks(bytes: &[u8]) -> Result<Marks, Malformed> {
     for _ in 0..from.count(2)? {
         acked.insert(words.device_in(&mut from)?, from.uint()?);
     }
+    let surveyed = match from.byte()? {
+        0 => false,
+        1 => true,
+        _ => return Err(Malformed::Wrong("a mark is neither set nor not")),
+    };
     from.end()?;
-    Ok(Marks { covered, cursors, acked })
+    Ok(Marks { covered, cursors, acked, surveyed })
 }
 
 /// Encodes a block list as parts; there is at least one.

@@ -64,6 +64,7 @@ pub(super) fn file(content: &str, seq: Seq) -> Entry {
         version: Version::of(dot),
         author: dot.writer.device,
         actor: Actor::Unknown,
+        found: false,
     };
     let seen = StatKey {
         inode: 1_000_000 + seq,
@@ -88,6 +89,7 @@ pub(super) fn tombstone(entry: &Entry, seq: Seq) -> Entry {
         version: entry.record.version.joined(&Version::of(dot(1, seq))),
         author: device(1),
         actor: Actor::Person,
+        found: false,
     };
     Entry { record, seq, local: Local::default() }
 }
@@ -112,6 +114,7 @@ pub(super) fn entry(dice: &mut Dice, before: Option<&Entry>, seq: Seq) -> Entry 
     record.version = Version::of(record.dot);
     record.author = device(dice.below(3) as u8);
     record.actor = dice.pick(&[Actor::Unknown, Actor::Person, Actor::Agent("claude".to_owned())]);
+    record.found = record.is_live() && dice.one_in(5);
     if let Some(before) = before {
         record.version.join(&before.record.version);
         record.ancestors = before.record.heritage();
@@ -154,6 +157,7 @@ pub(super) fn marks(dice: &mut Dice) -> Marks {
         marks.cursors.insert(device(name), cursor);
         marks.acked.insert(device(name + 1), dice.below(1 << 40));
     }
+    marks.surveyed = dice.one_in(2);
     marks
 }
 

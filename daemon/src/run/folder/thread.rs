@@ -291,7 +291,8 @@ impl FolderThread {
     fn begin_look(&mut self, cause: Cause, what: Vec<Look>) -> LookId {
         self.look += 1;
         let look = LookId::Begun(self.look);
-        self.tell(Event::LookBegun { look, cause });
+        let whole = what.contains(&Look::Tree(RelPath::root()));
+        self.tell(Event::LookBegun { look, cause, whole });
         self.order_look(look, what);
         look
     }

@@ -35,7 +35,7 @@ pub trait Fingerprint {
     /// Takes a record.
     fn record(&mut self, record: &Record) {
         self.value((record.kind, record.size, record.mtime_ns, record.mode));
-        self.value((record.content, &record.ancestors, record.author, &record.actor));
+        self.value((record.content, &record.ancestors, record.author, &record.actor, record.found));
         self.value(record.dot.writer);
         self.counter(record.dot.writer, record.dot.counter);
         self.version(&record.version);
@@ -59,6 +59,7 @@ impl MemIndex {
         }
         let marks = self.marks_now();
         into.version(&marks.covered);
+        into.value(marks.surveyed);
         for (peer, cursor) in &marks.cursors {
             into.value((peer, cursor.store));
             into.seq(*peer, cursor.store, cursor.seq);

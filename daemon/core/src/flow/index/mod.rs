@@ -33,6 +33,9 @@ pub struct Marks {
     pub cursors: BTreeMap<DeviceId, Cursor>,
     /// Per peer: up to which of our changes it has told us that it holds them durably.
     pub acked: BTreeMap<DeviceId, Seq>,
+    /// Whether a whole look at the folder has ended since there is nothing older than this in
+    /// the store: what a look met before that was found, not written.
+    pub surveyed: bool,
 }
 
 /// Changes that happen all or not at all.

@@ -24,11 +24,18 @@ pub enum Meaning {
 }
 
 /// Decides what it means that `found` lies at a path whose entry is `entry`. A write gets `dot`.
+/// Until the folder was `surveyed` by this store, what it did not know was there before it.
 #[must_use]
-pub fn found(entry: Option<&Entry>, found: &Found, dot: Dot) -> Meaning {
-    let Some(entry) = entry else { return Meaning::Written(Box::new(write(None, found, dot))) };
-    let looks = write(None, found, dot).looks_like(&entry.record);
+pub fn found(entry: Option<&Entry>, found: &Found, dot: Dot, surveyed: bool) -> Meaning {
+    let alone = || Record { found: !surveyed, ..write(None, found, dot) };
+    let Some(entry) = entry else { return Meaning::Written(Box::new(alone())) };
+    let looks = alone().looks_like(&entry.record);
     match (entry.local.standing, entry.record.is_live()) {
+        // A peer told us of the delete before we came to look. Unless we made the path in this
+        // life, or placed it, nobody here has written after that delete.
+        (Standing::Settled, false) if !surveyed && entry.record.version.seen(dot.writer) == 0 => {
+            Meaning::Apart(Box::new(alone()))
+        }
         // A directory that only ignored content keeps alive stays deleted (MERGING, M14).
         (Standing::Ignored, false) if found.kind == Kind::Directory => Meaning::Nothing,
         (Standing::Settled, _) | (_, false) if looks => Meaning::Restat,
@@ -36,7 +43,7 @@ pub fn found(entry: Option<&Entry>, found: &Found, dot: Dot) -> Meaning {
             Meaning::Written(Box::new(write(Some(&entry.record), found, dot)))
         }
         (_, true) if looks => Meaning::Restat,
-        (_, true) => Meaning::Apart(Box::new(write(None, found, dot))),
+        (_, true) => Meaning::Apart(Box::new(alone())),
     }
 }
 
@@ -63,6 +70,7 @@ pub fn tombstone(record: &Record, dot: Dot) -> Record {
         version: seen_with(&record.version, dot),
         author: dot.writer.device,
         actor: Actor::Unknown,
+        found: false,
     }
 }
 
@@ -79,6 +87,7 @@ pub fn directory_over(before: &Record, mode: u32) -> Record {
         content: ContentId::NONE,
         ancestors: before.heritage(),
         actor: Actor::Unknown,
+        found: false,
         ..before.clone()
     }
 }
@@ -97,6 +106,7 @@ fn write(before: Option<&Record>, found: &Found, dot: Dot) -> Record {
         version: before.map_or_else(|| Version::of(dot), |r| seen_with(&r.version, dot)),
         author: dot.writer.device,
         actor: Actor::Unknown,
+        found: false,
     }
 }
 
@@ -109,4 +119,55 @@ fn seen_with(version: &Version, dot: Dot) -> Version {
     let mut version = version.clone();
     version.raise(dot);
     version
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{DeviceId, Incarnation, Local, RelPath, StatKey, Writer};
+
+    fn dot(name: u8, counter: u64) -> Dot {
+        let writer = Writer { device: DeviceId([name; 32]), incarnation: Incarnation(1) };
+        Dot { writer, counter }
+    }
+
+    fn file(content: &str) -> Found {
+        Found {
+            path: RelPath::parse("p").unwrap(),
+            kind: Kind::File,
+            stat: StatKey { inode: 1, size: 1, mtime_ns: 1, ctime_ns: 1, mode: 0o644 },
+            content: ContentId::of(content.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn what_a_new_store_meets_was_found_and_not_written() {
+        let (ours, theirs) = (dot(1, 9), dot(2, 5));
+        let deleted_by = |dots: &[Dot], dot: Dot| {
+            let before = write(None, &file("x"), dots[0]);
+            let record = tombstone(&before, dot);
+            Entry { record, seq: 1, local: Local::default() }
+        };
+        let theirs_deleted = deleted_by(&[dot(2, 4)], theirs);
+        let ours_deleted = deleted_by(&[dot(2, 4)], dot(1, 8));
+        let placed_and_deleted = deleted_by(&[dot(1, 3)], theirs);
+        for (entry, surveyed, found_apart, because) in [
+            (None, false, (true, true), "nobody has told us of it"),
+            (None, true, (false, true), "it was not there when we looked at the whole"),
+            (Some(&theirs_deleted), false, (true, true), "we hear of the delete before we look"),
+            (Some(&theirs_deleted), true, (false, false), "written after the delete was made true"),
+            (Some(&ours_deleted), false, (false, false), "a user here deleted it, and wrote again"),
+            (Some(&placed_and_deleted), false, (false, false), "it was gone, and is written again"),
+        ] {
+            let meaning = found(entry, &file("x"), ours, surveyed);
+            let (Meaning::Written(record) | Meaning::Apart(record)) = meaning else {
+                panic!("{because}: {meaning:?}");
+            };
+            assert_eq!(
+                (record.found, record.version == Version::of(ours)),
+                found_apart,
+                "{because}"
+            );
+        }
+    }
 }

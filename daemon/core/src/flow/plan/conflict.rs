@@ -74,7 +74,8 @@ pub fn is_copy_name(name: &[u8]) -> bool {
 #[must_use]
 pub fn copy_record(copy: &RelPath, loser: &Record) -> Record {
     let dot = copy_dot(copy, loser.content);
-    Record { ancestors: Vec::new(), dot, version: Version::of(dot), ..loser.clone() }
+    let version = Version::of(dot);
+    Record { ancestors: Vec::new(), dot, version, found: false, ..loser.clone() }
 }
 
 /// Returns the dot of the copy of `content` at `copy`: device nil, incarnation the first 8 bytes
@@ -135,6 +136,7 @@ mod tests {
             version: Version::of(dot),
             author: DeviceId([7; 32]),
             actor: Actor::Unknown,
+            found: false,
         }
     }
 

@@ -43,9 +43,9 @@ pub struct Resolution {
 ///
 /// The rules, between two concurrent records, in this order:
 /// 1. tombstone against edit: the tombstone wins exactly when it has seen the edit's write, or
-///    deleted the very content of an edit that was made on nothing by a writer it never heard of
-///    (a store that was rebuilt finds what everybody else has deleted: without this it would
-///    come back everywhere)
+///    when that was no write but something *found*, with the very content that was deleted (a
+///    store that was rebuilt finds what everybody else has deleted: without this it would come
+///    back everywhere)
 /// 2. exactly one has seen the other's write: that one wins
 /// 3. both have: the greater (mtime, dot, content) wins
 /// 4. same content: the greater (mtime, dot) wins; and then, when exactly one was made on top of
@@ -78,12 +78,15 @@ fn joins(ours: &Record, theirs: &Record) -> bool {
     ours.dot == theirs.dot || lone(ours) && lone(theirs)
 }
 
-/// Returns the record that both look like, having seen what both have seen.
+/// Returns the record that both look like, having seen what both have seen. It names the write
+/// rather than what was only found: whoever deletes the file has seen the write.
 fn joined(ours: &Record, theirs: &Record) -> Record {
-    let (first, second) = if ours.dot >= theirs.dot { (ours, theirs) } else { (theirs, ours) };
+    let rank = |record: &Record| (!record.found, record.dot);
+    let (first, second) = if rank(ours) >= rank(theirs) { (ours, theirs) } else { (theirs, ours) };
     Record {
         ancestors: newest_first(first.ancestors.iter().chain(&second.ancestors).copied()),
         version: ours.version.joined(&theirs.version),
+        found: ours.found && theirs.found,
         ..first.clone()
     }
 }
@@ -98,6 +101,8 @@ fn resolve(ours: &Record, theirs: &Record) -> Resolution {
     let record = Record {
         ancestors: newest_first(heritage.filter(|id| *id != won.content.ancestor())),
         version: ours.version.joined(&theirs.version),
+        // Where somebody wrote what another found, the record stands for the write too.
+        found: won.found && (lost.found || !won.same_content(lost)),
         ..won.clone()
     };
     Resolution { winner, record, copy }
@@ -129,14 +134,16 @@ fn choose(ours: &Record, theirs: &Record) -> (Side, bool) {
     }
 }
 
-/// Tells whether `tombstone` deleted the very content that `found` holds, made on nothing by a
-/// writer the tombstone has never heard of: what a store that was lost finds on its disk again.
-/// A writer it has heard of knew the path before, and has made the file anew.
-fn deleted(tombstone: &Record, found: &Record) -> bool {
-    found.has_bytes()
-        && found.ancestors.is_empty()
-        && tombstone.descends_from(found.content)
-        && tombstone.version.seen(found.dot.writer) == 0
+/// Tells whether `live` was found, not written, and `tombstone` deleted the very content that it
+/// holds: what a store that was lost finds on its disk again. Of a directory nothing is left to
+/// compare, but that the path never held anything else.
+fn deleted(tombstone: &Record, live: &Record) -> bool {
+    let same = match live.kind {
+        Kind::File | Kind::Symlink => tombstone.descends_from(live.content),
+        Kind::Directory => tombstone.ancestors.is_empty(),
+        Kind::Tombstone => false,
+    };
+    live.found && same
 }
 
 /// Returns the side that wins a tie: a directory over anything else, then the later, then the
@@ -182,6 +189,7 @@ mod tests {
             version: Version::from_counters(seen.chain([(dot.writer, counter)])),
             author: dot.writer.device,
             actor: Actor::Unknown,
+            found: false,
         }
     }
 
@@ -204,11 +212,67 @@ mod tests {
         }
     }
 
+    /// A file that `name` wrote with its first counter, or found, with one byte of content.
+    fn file(name: u8, content: u8, found: bool) -> Record {
+        let content = ContentId::of(&[content]);
+        Record { kind: Kind::File, size: 1, content, found, ..directory(name, 1, &[]) }
+    }
+
+    /// What is left when `name` has deleted what held `content`.
+    fn tombstone(name: u8, content: Option<u8>, seen: &[(u8, u64)]) -> Record {
+        let ancestors = content.map(|content| ContentId::of(&[content]).ancestor());
+        let ancestors = ancestors.into_iter().collect();
+        Record { kind: Kind::Tombstone, mode: 0, ancestors, ..directory(name, 9, seen) }
+    }
+
+    #[test]
+    fn a_delete_takes_what_it_saw_or_what_was_only_found() {
+        let found_dir = Record { found: true, ..directory(1, 1, &[]) };
+        for (live, tombstone, lives, because) in [
+            (file(1, 7, false), tombstone(2, Some(7), &[(1, 1)]), false, "it has seen the write"),
+            (file(1, 7, false), tombstone(2, Some(7), &[]), true, "the same bytes, written anew"),
+            (file(1, 7, true), tombstone(2, Some(7), &[]), false, "found, as it was deleted"),
+            (file(1, 8, true), tombstone(2, Some(7), &[]), true, "found, but something else"),
+            (found_dir.clone(), tombstone(2, None, &[]), false, "a directory that was deleted"),
+            (found_dir, tombstone(2, Some(7), &[]), true, "what was deleted was a file"),
+            (directory(1, 1, &[]), tombstone(2, None, &[]), true, "a directory made anew"),
+        ] {
+            for (ours, theirs) in [(&live, &tombstone), (&tombstone, &live)] {
+                let Verdict::Resolve(resolution) = reconcile(ours, theirs) else {
+                    let taken = reconcile(ours, theirs);
+                    let kept = if ours.is_live() { Verdict::Take } else { Verdict::Keep };
+                    assert_eq!((lives, taken), (false, kept), "{because}");
+                    continue;
+                };
+                assert_eq!(resolution.record.is_live(), lives, "{because}");
+                assert!(!resolution.copy, "{because}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_one_found_and_another_wrote_was_written() {
+        for (ours, theirs, found, because) in [
+            (file(1, 7, true), file(2, 7, true), true, "two found it"),
+            (file(1, 7, true), file(2, 7, false), false, "one wrote it"),
+            (file(1, 7, false), file(2, 7, true), false, "the other wrote it"),
+        ] {
+            let Verdict::Join(record) = reconcile(&ours, &theirs) else { panic!("{because}") };
+            assert_eq!(record.found, found, "{because}");
+            let named = if theirs.found && !ours.found { &ours } else { &theirs };
+            assert_eq!(record.dot, named.dot, "{because}: the write, else the greater");
+            let later = Record { mtime_ns: 5, ..theirs };
+            let Verdict::Resolve(one) = reconcile(&ours, &later) else { panic!("{because}") };
+            assert_eq!(one.record.found, found, "{because}: with another time");
+        }
+    }
+
     fn records() -> impl Strategy<Value = Record> {
         let kinds = prop::sample::select(vec![Kind::File, Kind::Directory, Kind::Tombstone]);
         let seen = prop::collection::vec((1u8..4, 1u64..4), 0..3);
-        (kinds, 1u8..4, 1u64..4, seen, 0u8..3, 1i64..3, prop::collection::vec(0u8..3, 0..3))
-            .prop_map(|(kind, name, counter, seen, content, mtime_ns, ancestors)| {
+        let ancestors = prop::collection::vec(0u8..3, 0..3);
+        (kinds, 1u8..4, 1u64..4, seen, 0u8..3, 1i64..3, ancestors, any::<bool>()).prop_map(
+            |(kind, name, counter, seen, content, mtime_ns, ancestors, found)| {
                 let id = |content: u8| ContentId::of(&[content]);
                 let is_file = kind == Kind::File;
                 Record {
@@ -219,9 +283,11 @@ mod tests {
                         .into_iter()
                         .map(|content| id(content).ancestor())
                         .collect(),
+                    found: found && kind != Kind::Tombstone,
                     ..directory(name, counter, &seen)
                 }
-            })
+            },
+        )
     }
 
     proptest! {

@@ -82,6 +82,7 @@ mod tests {
             version: Version::of(dot),
             author: writer.device,
             actor: Actor::Unknown,
+            found: false,
         }
     }
 

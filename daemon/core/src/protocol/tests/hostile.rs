@@ -108,6 +108,7 @@ fn a_record_is_one_that_a_device_could_have_made() {
         (Record { actor: name(64), ..file() }, None, "a long name"),
         (Record { actor: name(65), ..file() }, Some("an agent's name that is none"), "too long"),
         (Record { actor: name(0), ..file() }, Some("an agent's name that is none"), "nobody"),
+        (Record { found: true, ..tombstone() }, Some("a delete that was found"), "nothing there"),
     ] {
         verdict(&offer(vec![(path("a"), record)]), wrong, because);
     }

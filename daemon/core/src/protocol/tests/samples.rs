@@ -29,7 +29,7 @@ pub(super) fn writer(name: u8) -> Writer {
     Writer { device: DeviceId([name; 32]), incarnation: Incarnation(u64::from(name)) }
 }
 
-/// The second version of a small file, by an agent, merged with another device's.
+/// A small file of an agent that a store found anew, merged with another device's record.
 pub(super) fn file() -> Record {
     let dot = Dot { writer: writer(1), counter: 300 };
     Record {
@@ -43,6 +43,7 @@ pub(super) fn file() -> Record {
         version: Version::from_counters([(writer(1), 300), (writer(2), 7)]),
         author: DeviceId([1; 32]),
         actor: Actor::Agent("bot".to_owned()),
+        found: true,
     }
 }
 
@@ -59,6 +60,7 @@ pub(super) fn tombstone() -> Record {
         version: Version::of(dot),
         author: DeviceId([2; 32]),
         actor: Actor::Person,
+        found: false,
     }
 }
 
@@ -195,9 +197,9 @@ fn records() -> impl Strategy<Value = Record> {
     let ancestors = collection::vec(any::<[u8; 8]>().prop_map(AncestorId), 0..=8);
     let dots = (writers(), 1u64..).prop_map(|(writer, counter)| Dot { writer, counter });
     let looks = (kinds, 0u64..=4096, any::<i64>(), 0u32..=0o777, 1u8..);
-    let history = (ancestors, dots, versions(), writers(), actors());
+    let history = (ancestors, dots, versions(), writers(), actors(), any::<bool>());
     (looks, history).prop_map(|((kind, size, mtime_ns, mode, content), history)| {
-        let (ancestors, dot, mut version, author, actor) = history;
+        let (ancestors, dot, mut version, author, actor, found) = history;
         version.raise(dot);
         let has_bytes = matches!(kind, Kind::File | Kind::Symlink);
         Record {
@@ -211,6 +213,7 @@ fn records() -> impl Strategy<Value = Record> {
             version,
             author: author.device,
             actor,
+            found: found && kind != Kind::Tombstone,
         }
     })
 }

@@ -213,6 +213,23 @@ fn our_own_work_cut_short_is_no_edit() {
 }
 
 #[test]
+fn what_was_taken_before_a_crash_is_still_the_peers() {
+    for script in ["a:crash; b:w p Y 1; b:w p Z 2", "b:w p Y 1; a:crash; b:d p; b:w q Z 1"] {
+        holds_and(
+            &History {
+                name: "a crash after the swap",
+                devices: 2,
+                hub: false,
+                script,
+                no_copies: true,
+                because: "an intent knows whether its record would have got a counter",
+            },
+            &|world| oracle::taken_as_is(world, 1),
+        );
+    }
+}
+
+#[test]
 fn a_directory_kept_by_ignored_content_stays_deleted() {
     holds(&History {
         name: "M14",

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use syncd_core::engine::{Cause, Event, Intended};
 use syncd_core::flow::detect::Look;
 use syncd_core::flow::plan::conflict::is_copy_name;
-use syncd_core::model::{ContentId, Kind, Record, RelPath};
+use syncd_core::flow::settle::Becoming;
+use syncd_core::model::{ContentId, Kind, RelPath};
 
 use super::World;
 use super::device::{Device, Duty};
@@ -205,13 +206,12 @@ impl World {
         self.device(at).start(false, &links, at);
         for intent in std::mem::take(&mut self.device(at).intents) {
             let disk = self.devices[at].disk.clone();
-            let intended = |(path, record): (RelPath, Record)| Intended {
-                there: disk.get(&path).map(|t| (t.kind, t.content)),
-                path,
-                record,
+            let intended = |becomes: Becoming| Intended {
+                there: disk.get(&becomes.path).map(|t| (t.kind, t.content)),
+                becomes,
             };
-            let becomes = intent.becomes.into_iter().map(intended).collect();
-            self.tell(at, Event::IntentFound { becomes });
+            let intended = intent.becomes.into_iter().map(intended).collect();
+            self.tell(at, Event::IntentFound { intended });
         }
         self.restart(at);
     }

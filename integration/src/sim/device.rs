@@ -8,8 +8,8 @@ use syncd_core::engine::{Engine, EngineConfig, Event, FolderHello, LookId};
 use syncd_core::flow::detect::Look;
 use syncd_core::flow::index::fingerprint::Fingerprint;
 use syncd_core::flow::index::{Index, MemIndex};
-use syncd_core::flow::settle::{Job, Ticket};
-use syncd_core::model::{ContentId, DeviceId, Incarnation, Record, RelPath, Seq, StoreId, Writer};
+use syncd_core::flow::settle::{Becoming, Job, Ticket};
+use syncd_core::model::{ContentId, DeviceId, Incarnation, RelPath, Seq, StoreId, Writer};
 
 use super::disk::Disk;
 use super::oracle::Deeds;
@@ -36,7 +36,7 @@ pub enum Duty {
 #[derive(Debug, Clone)]
 pub struct Intent {
     pub(super) ticket: Ticket,
-    pub(super) becomes: Vec<(RelPath, Record)>,
+    pub(super) becomes: Vec<Becoming>,
     /// Whether the index holds the job's outcome.
     pub(super) indexed: bool,
 }

@@ -206,6 +206,23 @@ pub fn no_false_copies(world: &World, ops: &[(usize, Op)]) -> Result<(), String>
     Ok(())
 }
 
+/// Checks that every record is, counter for counter, as the device `writer` made it: others took
+/// it and had nothing to resolve.
+///
+/// # Errors
+/// Names the first record in whose version somebody else stands.
+pub fn taken_as_is(world: &World, writer: usize) -> Result<(), String> {
+    let writer = world.devices[writer].id;
+    for (at, device) in world.devices.iter().enumerate() {
+        for (path, entry) in device.index.entries() {
+            if entry.record.version.counters().any(|(by, _)| by.device != writer) {
+                return Err(format!("{path} has a counter of its own on device {at}"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Checks that nothing lies at `path` on any device.
 ///
 /// # Errors

@@ -3,12 +3,12 @@
 use super::Action;
 use super::draft::Draft;
 use super::incoming::{News, Stage};
-use super::settling::{Put, Stamp};
+use super::settling::Put;
 use super::{Engine, Notice};
 use crate::flow::detect::Look;
 use crate::flow::index::{Index, IndexError};
 use crate::flow::plan::{Resolution, Side, conflict, order};
-use crate::flow::settle::{Expect, Step};
+use crate::flow::settle::{Expect, Stamp, Step};
 use crate::model::{Entry, Record, RelPath};
 
 /// What becomes of a conflict's loser.

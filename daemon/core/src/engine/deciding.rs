@@ -5,11 +5,12 @@ use super::copies::Copy;
 use super::draft::Draft;
 use super::incoming::{From, News, Next, Stage};
 use super::parents::Parents;
-use super::settling::{Put, Stamp};
+use super::settling::Put;
 use crate::flow::detect::Look;
 use crate::flow::index::observe;
 use crate::flow::index::{Index, IndexError};
 use crate::flow::plan::{Resolution, Side, Verdict, order, reconcile};
+use crate::flow::settle::Stamp;
 use crate::model::{Entry, Kind, Local, Record, RelPath, Standing};
 
 impl Engine {

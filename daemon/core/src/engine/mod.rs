@@ -233,7 +233,7 @@ impl Engine {
                 self.durable = before.max(seq);
                 self.overtake(before, draft.index())?;
             }
-            Event::IntentFound { becomes } => self.intent_found(becomes, &mut draft)?,
+            Event::IntentFound { intended } => self.intent_found(intended, &mut draft)?,
             Event::RulesChanged { scope, rule_files } => {
                 self.rules_changed(scope, rule_files, &mut draft)?;
             }

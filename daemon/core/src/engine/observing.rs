@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use super::draft::Draft;
 use super::incoming::{News, Stage};
-use super::settling::{Flight, Put, Stamp};
+use super::settling::{Flight, Put};
 use super::{Action, Cause, Engine, LookId, Notice};
 use crate::flow::detect::{Found, Look, Seen};
 use crate::flow::index::observe::{self, Meaning};
 use crate::flow::index::{Index, IndexError};
+use crate::flow::settle::Stamp;
 use crate::model::{Entry, Kind, Local, Record, RelPath, Standing};
 
 /// A look under way.

@@ -5,12 +5,12 @@ use super::copies::Place;
 use super::draft::Draft;
 use super::incoming::{News, Stage};
 use super::observing::DIRECTORY_MODE;
-use super::settling::{Put, Stamp};
+use super::settling::Put;
 use crate::flow::detect::Look;
 use crate::flow::index::observe;
 use crate::flow::index::{Index, IndexError};
 use crate::flow::plan::{Resolution, Side, conflict, order};
-use crate::flow::settle::Step;
+use crate::flow::settle::{Stamp, Step};
 use crate::model::{Entry, Kind, Record, RelPath};
 
 /// How the directories above a path stand.

@@ -8,7 +8,7 @@ use super::working::RETRY_MS;
 use super::{Action, Engine, Intended, Notice, Problem};
 use crate::flow::detect::Look;
 use crate::flow::index::{Index, IndexError};
-use crate::flow::settle::{Placed, SettleError, Ticket, Trouble};
+use crate::flow::settle::{Becoming, Placed, SettleError, Stamp, Ticket, Trouble};
 use crate::model::{
     Causality, DeviceId, Entry, Kind, Local, Record, RelPath, Standing, StatKey, Tick,
 };
@@ -39,18 +39,6 @@ pub(super) struct Put {
     /// What `stat` said before, for a path that the job leaves as it is.
     pub(super) seen: Option<StatKey>,
     pub(super) stamp: Stamp,
-}
-
-/// Which own counter a record gets when it goes into the index, and not before: a counter that
-/// is drawn but not yet in the log would be covered before it is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stamp {
-    /// None: a peer's record, or a derived one.
-    AsIs,
-    /// In the vector only: a resolution.
-    Resolution,
-    /// In the vector and as its dot: a write of our own.
-    Write,
 }
 
 impl Put {
@@ -156,27 +144,26 @@ impl Engine {
     }
 
     /// After a crash: takes the records of a job whose work on disk was all done, so that it is
-    /// not mistaken for a user's edit (MERGING, M13). A resolution gets our counter, since the
-    /// record that the job would have written might have had one. A job that was done in part
-    /// counts for nothing: what it left is found by the scan, and what it was for comes again.
+    /// not mistaken for a user's edit (MERGING, M13), each with the stamp that it would have got.
+    /// A job that was done in part counts for nothing: what it left is found by the scan, and what
+    /// it was for comes again.
     pub(super) fn intent_found(
         &mut self,
-        becomes: Vec<Intended>,
+        intended: Vec<Intended>,
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
         let done = |it: &Intended| match it.there {
-            Some(there) => there == (it.record.kind, it.record.content),
-            None => !it.record.is_live(),
+            Some(there) => there == (it.becomes.record.kind, it.becomes.record.content),
+            None => !it.becomes.record.is_live(),
         };
-        if !becomes.iter().all(done) {
+        if !intended.iter().all(done) {
             return Ok(());
         }
-        for Intended { path, record, .. } in becomes {
+        for Intended { becomes: Becoming { path, record, stamp }, .. } in intended {
             let newer = draft
                 .get(&path)?
                 .is_none_or(|e| record.version.compare(&e.record.version) == Causality::After);
             if newer {
-                let stamp = if record.is_derived() { Stamp::AsIs } else { Stamp::Resolution };
                 self.put_stamped(path, Put::new(record, stamp), None, draft);
             }
         }

@@ -6,8 +6,8 @@ use super::Scope;
 use crate::flow::detect::{Look, Seen};
 use crate::flow::index::Cursor;
 use crate::flow::offer::{Lane, Offer};
-use crate::flow::settle::{Job, Placed, SettleError, Ticket};
-use crate::model::{ContentId, Counter, DeviceId, Kind, Record, RelPath, Seq, StoreId};
+use crate::flow::settle::{Becoming, Job, Placed, SettleError, Ticket};
+use crate::model::{ContentId, Counter, DeviceId, Kind, RelPath, Seq, StoreId};
 
 /// Names one look from its order or its begin to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,7 +131,7 @@ pub enum Event {
     /// After a crash: a job was under way. Comes before the first look.
     IntentFound {
         /// All that the job would have made true.
-        becomes: Vec<Intended>,
+        intended: Vec<Intended>,
     },
     /// The rules were read and are good.
     RulesChanged {
@@ -166,10 +166,8 @@ pub enum Event {
 /// One path of a job that a crash cut short.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intended {
-    /// Where.
-    pub path: RelPath,
     /// What would have been true.
-    pub record: Record,
+    pub becomes: Becoming,
     /// The kind and content that lie there now.
     pub there: Option<(Kind, ContentId)>,
 }

@@ -8,7 +8,7 @@ use super::settling::{Flight, Put};
 use super::{Action, Engine, Problem, PullError};
 use crate::flow::detect::Look;
 use crate::flow::index::{Index, IndexError};
-use crate::flow::settle::{Job, Step, Ticket};
+use crate::flow::settle::{Becoming, Job, Step, Ticket};
 use crate::model::{RelPath, Tick};
 
 impl Engine {
@@ -40,7 +40,12 @@ impl Engine {
             self.busy.insert(path.clone(), ticket);
             self.touch(path);
         }
-        let becomes = puts.iter().map(|(path, put)| (path.clone(), put.record.clone())).collect();
+        let becoming = |(path, put): &(RelPath, Put)| Becoming {
+            path: path.clone(),
+            record: put.record.clone(),
+            stamp: put.stamp,
+        };
+        let becomes = puts.iter().map(becoming).collect();
         let flight = Flight {
             path: path.clone(),
             from: news.from,

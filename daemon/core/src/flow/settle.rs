@@ -16,9 +16,32 @@ pub struct Job {
     pub ticket: Ticket,
     /// What to do, in this order.
     pub steps: Vec<Step>,
-    /// The records that hold once all steps are taken: written into the intent, so that a crash
-    /// between the disk and the index does not turn our own work into a user's edit.
-    pub becomes: Vec<(RelPath, Record)>,
+    /// What holds once all steps are taken: written into the intent, so that a crash between the
+    /// disk and the index does not turn our own work into a user's edit.
+    pub becomes: Vec<Becoming>,
+}
+
+/// One entry as a job makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Becoming {
+    /// Where.
+    pub path: RelPath,
+    /// The record, but for the counter that it gets when it goes into the index.
+    pub record: Record,
+    /// Which counter that is.
+    pub stamp: Stamp,
+}
+
+/// Which own counter a record gets when it goes into the index, and not before: a counter that
+/// is drawn but not yet in the log would be covered before it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stamp {
+    /// None: a peer's record, or a derived one.
+    AsIs,
+    /// In the vector only: a resolution.
+    Resolution,
+    /// In the vector and as its dot: a write of our own.
+    Write,
 }
 
 /// What must lie at a path for a step to be taken.

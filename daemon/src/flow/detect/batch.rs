@@ -7,7 +7,7 @@ use syncd_core::flow::detect::{Found, Seen};
 use syncd_core::flow::settle::Trouble;
 use syncd_core::model::{ContentId, Kind, RelPath, StatKey};
 
-use super::{LookReport, Problem, Sink, UNTRUSTED_CTIME};
+use super::{COSTLY_BYTES, LookReport, Problem, Sink, UNTRUSTED_CTIME};
 use crate::flow::digest::{Digest, DigestError, digest_file};
 use crate::world::disk::{DiskError, Root};
 
@@ -43,7 +43,7 @@ enum What {
     /// Nothing more to read.
     Known { stat: StatKey, content: ContentId },
     /// A file to be read, with the average block size of its last version.
-    File { average_before: Option<u32> },
+    File { bytes: u64, average_before: Option<u32> },
 }
 
 /// What became of a file to be read.
@@ -67,7 +67,7 @@ impl Batch {
 
     pub(super) fn file(&mut self, path: RelPath, bytes: u64, average_before: Option<u32>) {
         self.bytes = self.bytes.saturating_add(bytes);
-        let what = What::File { average_before };
+        let what = What::File { bytes, average_before };
         self.found.push(Item { path, kind: Kind::File, what });
     }
 
@@ -112,6 +112,11 @@ impl Item {
         sink: &mut dyn Sink,
     ) -> Option<Found> {
         let Self { path, kind, what } = self;
+        if let What::File { bytes, .. } = what
+            && bytes >= COSTLY_BYTES
+        {
+            report.costly.push((path.clone(), bytes));
+        }
         let digest = match (what, outcome) {
             (What::Known { stat, content }, _) => return Some(Found { path, kind, stat, content }),
             (What::File { .. }, Some(Outcome::Read(digest))) => digest,
@@ -175,7 +180,7 @@ fn read_all(root: &Root, items: &[Item], window_ns: i64) -> Vec<Option<Outcome>>
 
 /// Reads one file; `None` for what needs no reading.
 fn read(root: &Root, item: &Item, window_ns: i64) -> Option<Outcome> {
-    let What::File { average_before } = item.what else { return None };
+    let What::File { average_before, .. } = item.what else { return None };
     Some(match root.open_file(&item.path) {
         Ok(fd) => match digest_file(&fd, average_before, window_ns) {
             Ok(digest) => Outcome::Read(digest),

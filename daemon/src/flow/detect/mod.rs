@@ -78,7 +78,12 @@ pub struct LookReport {
     pub names: u64,
     /// How many bytes were read and hashed.
     pub hashed_bytes: u64,
+    /// Files whose reading took its time, at least [`COSTLY_BYTES`], with how many bytes it was.
+    pub costly: Vec<(RelPath, u64)>,
 }
+
+/// What is greater takes longer to read than to look at.
+pub const COSTLY_BYTES: u64 = 1 << 20;
 
 /// The change time told of a file whose `stat` is no proof of its content. No file has it, so the
 /// file is read again by the next look.

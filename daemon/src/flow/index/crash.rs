@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use syncd_core::flow::index::{Batch, Index, Marks};
+use syncd_core::flow::settle::Stamp;
 use syncd_core::model::{FolderId, Seq, Version};
 
 use super::conformance::Model;
@@ -78,7 +79,7 @@ fn write_for_ever(home: &Path) {
                 path: path.clone(),
                 record: entry.record.clone(),
                 staged: None,
-                expected: Some(entry.record.content),
+                stamp: Stamp::AsIs,
             })
             .collect();
         let open = ledger.open_intents(&intents).unwrap();

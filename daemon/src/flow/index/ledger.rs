@@ -267,6 +267,8 @@ impl Ledger {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use syncd_core::flow::settle::Stamp;
+
     use super::super::sample::{self, device, path};
     use super::*;
 
@@ -277,7 +279,7 @@ pub(super) mod tests {
             job: 1,
             path: path(name),
             staged: Some(record.content),
-            expected: None,
+            stamp: Stamp::Resolution,
             record,
         }
     }

@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 
+use syncd_core::flow::settle::Stamp;
 use syncd_core::model::{
     ContentId, DeviceId, FolderId, Incarnation, Record, RelPath, Seq, StoreId,
 };
@@ -68,8 +69,8 @@ pub struct Intent {
     pub record: Record,
     /// The staged bytes that will be placed, if any.
     pub staged: Option<ContentId>,
-    /// What must lie there until then, if anything.
-    pub expected: Option<ContentId>,
+    /// Which counter the record gets when it goes into the index.
+    pub stamp: Stamp,
 }
 
 /// One thing that the ledger was told.
@@ -369,7 +370,11 @@ fn put_intents(out: &mut Vec<u8>, intents: &[Intent]) {
         put_bytes(&mut body, intent.path.as_bytes());
         put_record(&mut body, &mut words, &mut before, &intent.record);
         put_option(&mut body, intent.staged.as_ref().map(|content| &content.0[..]));
-        put_option(&mut body, intent.expected.as_ref().map(|content| &content.0[..]));
+        body.push(match intent.stamp {
+            Stamp::AsIs => 0,
+            Stamp::Resolution => 1,
+            Stamp::Write => 2,
+        });
     }
     words.put(out);
     put_uint(out, intents.len() as u64);
@@ -388,8 +393,13 @@ fn read_intents(from: &mut Reader<'_>) -> Result<Vec<Intent>, Malformed> {
             .map_err(|_| Malformed::Wrong("an intent has an impossible path"))?;
         let record = read_record(from, &words, &mut before)?;
         let staged = read_option(from)?.map(ContentId);
-        let expected = read_option(from)?.map(ContentId);
-        intents.push(Intent { folder, job, path, record, staged, expected });
+        let stamp = match from.byte()? {
+            0 => Stamp::AsIs,
+            1 => Stamp::Resolution,
+            2 => Stamp::Write,
+            _ => return Err(Malformed::Wrong("an intent has an unknown stamp")),
+        };
+        intents.push(Intent { folder, job, path, record, staged, stamp });
     }
     Ok(intents)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use syncd_core::engine::{Engine, EngineConfig, Event, Intended};
 use syncd_core::flow::plan::conflict;
+use syncd_core::flow::settle::Becoming;
 use syncd_core::model::{DeviceId, RelPath, Writer};
 use syncd_home::FolderConfig;
 
@@ -213,13 +214,14 @@ fn intended(intents: Vec<Intent>, parts: &Parts) -> Vec<Event> {
     let mut jobs: Vec<(u64, Vec<Intended>)> = Vec::new();
     for intent in intents {
         let there = there(parts, &intent.path, intent.record.content);
-        let intended = Intended { path: intent.path, record: intent.record, there };
+        let Intent { path, record, stamp, job, .. } = intent;
+        let intended = Intended { becomes: Becoming { path, record, stamp }, there };
         match jobs.last_mut() {
-            Some((job, list)) if *job == intent.job => list.push(intended),
-            _ => jobs.push((intent.job, vec![intended])),
+            Some((last, list)) if *last == job => list.push(intended),
+            _ => jobs.push((job, vec![intended])),
         }
     }
-    jobs.into_iter().map(|(_, becomes)| Event::IntentFound { becomes }).collect()
+    jobs.into_iter().map(|(_, intended)| Event::IntentFound { intended }).collect()
 }
 
 /// Returns the kind and content of what lies at `path`; what cannot be read counts as other.

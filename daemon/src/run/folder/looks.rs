@@ -82,6 +82,7 @@ fn join(whole: &mut LookReport, part: LookReport) {
     whole.problems.extend(part.problems);
     whole.unsupported.extend(part.unsupported);
     whole.again.extend(part.again);
+    whole.costly.extend(part.costly);
     whole.names += part.names;
     whole.hashed_bytes += part.hashed_bytes;
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use syncd_core::engine::Event;
 use syncd_core::flow::index::Index;
-use syncd_core::flow::settle::{Job, Placed, SettleError, Step, Ticket, Trouble};
+use syncd_core::flow::settle::{Becoming, Job, Placed, SettleError, Step, Ticket, Trouble};
 use syncd_core::model::{ContentId, Seq};
 
 use super::{Folder, Note, Parts};
@@ -50,7 +50,7 @@ fn settle(
             tracing::error!(folder = %folder.id(), %error, "no intent could be written");
             let failed = |job: &Job| {
                 parts.hands.unready(job.ticket);
-                let path = job.becomes.last().map(|(path, _)| path.clone());
+                let path = job.becomes.last().map(|becoming| becoming.path.clone());
                 let path = path.unwrap_or_else(syncd_core::model::RelPath::root);
                 (job.ticket, Err(SettleError::Trouble { path, trouble: Trouble::Disk }))
             };
@@ -90,13 +90,13 @@ fn intents_of(folder: &Folder, job: &Job) -> Vec<Intent> {
     });
     job.becomes
         .iter()
-        .map(|(path, record)| Intent {
+        .map(|Becoming { path, record, stamp }| Intent {
             folder: folder.id().clone(),
             job: job.ticket.0,
             path: path.clone(),
             record: record.clone(),
             staged: staged.filter(|c| *c == record.content && *c != ContentId::NONE),
-            expected: None,
+            stamp: *stamp,
         })
         .collect()
 }

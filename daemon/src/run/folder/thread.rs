@@ -320,6 +320,9 @@ impl FolderThread {
     fn looked(&mut self, look: LookId, report: LookReport) {
         self.looking.retain(|other| *other != look);
         let now = self.now();
+        for (path, bytes) in &report.costly {
+            self.debouncer.read(path, *bytes, now);
+        }
         for path in &report.again {
             self.debouncer.touched(path, Hint::Again, now);
         }
@@ -385,7 +388,7 @@ impl FolderThread {
 
     /// Looks at once at all that the debouncer still holds back.
     fn flush_debouncer(&mut self, at: usize) {
-        let due = self.debouncer.due(Tick(u64::MAX));
+        let due = self.debouncer.all(self.now());
         let mut looks = self.looking.clone();
         if !due.is_empty() {
             let what = due.into_iter().map(|due| due.look).collect();

@@ -6,12 +6,16 @@
 //!
 //! # Invariants
 //! - Every touched path is looked at, itself or in a tree above it, no later than
-//!   [`WAIT_MS_MAX`] after its first touch.
+//!   [`WAIT_MS_MAX`] after its first touch, or as soon as earlier looks at it are paid for
+//!   ([`pace`]).
 //! - A look is never due before the touch that asked for it.
+
+pub mod pace;
 
 use std::collections::BTreeMap;
 
 use crate::model::{ContentId, Kind, RelPath, StatKey, Tick};
+use pace::Pace;
 
 /// Where to look.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,21 +91,6 @@ pub const NAMES_MAX: usize = 128;
 /// With more touched paths than this, the tree that holds them all is looked at.
 pub const PATHS_MAX: usize = 4_096;
 
-/// Looks that follow each other faster than this make a path hot, slower ones cool it.
-const HOT_MS: u64 = 250;
-
-/// A path this hot does not get its looks at once any more.
-const HOT_FROM: u32 = 3;
-
-/// The hottest: 320 ms of quiet.
-const HOT_MAX: u32 = 5;
-
-/// A path that has not been looked at for so long is cold.
-const COLD_MS: u64 = 5_000;
-
-/// How many warm paths are remembered before the cold ones are dropped.
-const WARM_PATHS_MAX: usize = 1_024;
-
 /// Decides when to look where. Time is an argument and never goes back.
 #[derive(Debug, Clone, Default)]
 pub struct Debouncer {
@@ -111,8 +100,7 @@ pub struct Debouncer {
     names: BTreeMap<RelPath, usize>,
     /// No look is due before this.
     earliest: Option<Tick>,
-    /// Paths looked at lately.
-    warm: BTreeMap<RelPath, Warmth>,
+    pace: Pace,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -127,12 +115,6 @@ struct Pending {
     lost: bool,
     /// Whether anything but [`Hint::Again`] asks for it.
     changed: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Warmth {
-    looked: Tick,
-    degree: u32,
 }
 
 impl Debouncer {
@@ -155,14 +137,29 @@ impl Debouncer {
         if self.earliest.is_none_or(|earliest| earliest > now) {
             return Vec::new();
         }
-        let ready = |pending: &Pending| pending.due <= now;
+        self.take(now, |pending| pending.due <= now)
+    }
+
+    /// Returns a look for all that waits, sorted by path, and forgets it: somebody wants to know
+    /// now.
+    #[must_use]
+    pub fn all(&mut self, now: Tick) -> Vec<Due> {
+        self.take(now, |_| true)
+    }
+
+    /// Takes note that a look has read `bytes` of `path`.
+    pub fn read(&mut self, path: &RelPath, bytes: u64, now: Tick) {
+        self.pace.read(path, bytes, now);
+    }
+
+    fn take(&mut self, now: Tick, is_due: impl Fn(&Pending) -> bool) -> Vec<Due> {
         let paths: Vec<RelPath> =
-            self.pending.iter().filter(|(_, p)| ready(p)).map(|(path, _)| path.clone()).collect();
+            self.pending.iter().filter(|(_, p)| is_due(p)).map(|(path, _)| path.clone()).collect();
         let mut due = Vec::with_capacity(paths.len());
         for path in paths {
             let Some(pending) = self.forget(&path) else { continue };
             if pending.changed && !pending.tree {
-                self.warm_up(&path, now);
+                self.pace.looked(&path, now);
             }
             let look = if pending.tree { Look::Tree(path) } else { Look::Path(path) };
             due.push(Due { look, lost: pending.lost });
@@ -180,56 +177,28 @@ impl Debouncer {
 
     /// Touches a single path.
     fn one(&mut self, path: &RelPath, hint: Hint, now: Tick) {
-        let quiet = self.quiet_ms(path, now);
-        let due = match hint {
-            Hint::Closed if quiet == QUIET_MS => now,
-            Hint::Again => now.after(AGAIN_MS),
-            Hint::Closed | Hint::Changed | Hint::Tree | Hint::Lost => now.after(quiet),
+        let wait_ms = match hint {
+            Hint::Closed => 0,
+            Hint::Again => AGAIN_MS,
+            Hint::Changed | Hint::Tree | Hint::Lost => QUIET_MS,
         };
+        let (quiet, paid) = (now.after(wait_ms), self.pace.from(path, now));
         let changed = hint != Hint::Again;
         match self.pending.get_mut(path) {
             // What is asked for already comes soon enough.
             Some(_) if !changed => {}
             Some(pending) => {
-                let due = due.min(pending.first.after(WAIT_MS_MAX));
+                let due = quiet.min(pending.first.after(WAIT_MS_MAX)).max(paid);
                 pending.due = due;
                 pending.changed = true;
                 self.wake_by(due);
             }
             None => {
+                let due = quiet.max(paid);
                 let pending = Pending { first: now, due, tree: false, lost: false, changed };
                 self.insert(path.clone(), pending);
             }
         }
-    }
-
-    /// Returns how long a path must be quiet: longer the oftener it was looked at lately, so that
-    /// a log that is written without end is not read without end.
-    fn quiet_ms(&self, path: &RelPath, now: Tick) -> u64 {
-        let degree = match self.warm.get(path) {
-            Some(warmth) if now.since(warmth.looked) < COLD_MS => warmth.degree,
-            _ => 0,
-        };
-        if degree < HOT_FROM { QUIET_MS } else { QUIET_MS << degree.min(HOT_MAX) }
-    }
-
-    fn warm_up(&mut self, path: &RelPath, now: Tick) {
-        if self.warm.len() >= WARM_PATHS_MAX {
-            self.warm.retain(|_, warmth| now.since(warmth.looked) < COLD_MS);
-        }
-        if self.warm.len() >= PATHS_MAX {
-            self.warm.clear();
-        }
-        let warmth = self.warm.entry(path.clone()).or_insert(Warmth { looked: now, degree: 0 });
-        let gap_ms = now.since(warmth.looked);
-        warmth.degree = match gap_ms {
-            // The first look of all.
-            0 => warmth.degree,
-            _ if gap_ms >= COLD_MS => 0,
-            _ if gap_ms < HOT_MS => (warmth.degree + 1).min(HOT_MAX),
-            _ => warmth.degree.saturating_sub(1),
-        };
-        warmth.looked = now;
     }
 
     /// Returns the pending tree that holds `path` or is it.
@@ -385,17 +354,22 @@ mod tests {
     }
 
     #[test]
-    fn a_hot_path_loses_its_looks_at_once_and_cools_again() {
-        let closes = |from: u64, step: u64, count: u64| {
-            (0..count).map(move |n| (from + n * step, "log", Hint::Closed))
-        };
-        let hot: Vec<_> = closes(0, 50, 100).collect();
-        let got = looks(&hot);
-        assert_eq!(got[..4], ["0 log", "50 log", "100 log", "150 log"]);
-        assert!(got.len() < 12, "5 s of appending are a few looks: {got:?}");
-        let calm: Vec<_> = closes(0, 50, 3).chain(closes(10_000, 1_000, 5)).collect();
-        let calm = looks(&calm);
-        assert_eq!(calm[3..], ["10000 log", "11000 log", "12000 log", "13000 log", "14000 log"]);
+    fn what_was_costly_to_read_is_looked_at_when_that_is_paid_for() {
+        let (file, mut debouncer) = (path("f"), Debouncer::default());
+        for (ms, hint, due_ms, because) in [
+            (0, Hint::Closed, 0, "the first"),
+            (1_000, Hint::Closed, 9_680, "a gigabyte is read once in ten seconds"),
+            (9_700, Hint::Changed, 19_720, "and again"),
+            (19_721, Hint::Again, 29_760, "also when it changed while it was read"),
+        ] {
+            debouncer.touched(&file, hint, Tick(ms));
+            assert_eq!(debouncer.next_deadline(), Some(Tick(due_ms)), "{because}");
+            assert_eq!(shown(&debouncer.due(Tick(due_ms))), ["f"], "{because}");
+            debouncer.read(&file, 1_000_000_000, Tick(due_ms));
+        }
+        debouncer.touched(&file, Hint::Closed, Tick(40_000));
+        let all = debouncer.all(Tick(40_000));
+        assert_eq!(shown(&all), ["f"], "unless somebody wants to know now");
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 /// Reads the id of a device that is not known yet: only whole ids will do.
 pub(crate) fn device_id(text: &str) -> Result<DeviceId, String> {
-    DeviceId::parse(text).map_err(|error| error.to_string())
+    DeviceId::parse(text).map_err(|error| format!("{error}; print it there with: syncctl id"))
 }
 
 /// Reads what names a known device. A whole id is checked for typing errors here; a name or the
@@ -183,14 +183,27 @@ mod tests {
             ("devbox", Ok("devbox".into()), "a name"),
             ("my-dev-box", Ok("my-dev-box".into()), "a name with dashes"),
             (&shown[..7], Ok(shown[..7].to_owned()), "a beginning"),
-            (&wrong, Err("group 2 of the device id has a typing error".into()), "a wrong digit"),
+            (
+                &wrong,
+                Err("group 1 or 2 of the device id has a typing error; print it there with: \
+                     syncctl id"
+                    .into()),
+                "a wrong digit",
+            ),
             (&shown[..55], Ok(shown[..55].to_owned()), "a long beginning"),
             (
                 &shown[..62],
-                Err("a device id has 56 letters and digits in groups of seven; this has 55".into()),
+                Err("a device id has 56 letters and digits in groups of seven; this has 55; \
+                     print it there with: syncctl id"
+                    .into()),
                 "the last digit is missing",
             ),
-            ("12D3KooX", Err("this PeerId is not that of an ed25519 key".into()), "half a PeerId"),
+            (
+                "12D3KooX",
+                Err("this is not the whole PeerId of a device; print it there with: syncctl id"
+                    .into()),
+                "half a PeerId",
+            ),
             ("", Err("a device has a name".into()), "nothing"),
         ] {
             assert_eq!(device(text), read, "{because}: {text}");

@@ -50,19 +50,26 @@ impl Answered {
 #[derive(Debug)]
 pub(crate) struct Client {
     socket_path: PathBuf,
+    /// What is said when no daemon answers.
+    absent: String,
     /// How to start the daemon of this home.
     start: String,
     runtime: Runtime,
 }
 
 impl Client {
-    /// Makes a client; `start` is what a person types to start the daemon.
-    pub(crate) fn new(socket_path: PathBuf, start: String) -> Result<Self, ApiError> {
+    /// Makes a client; `absent` is said when no daemon answers, `start` is what a person types to
+    /// start it.
+    pub(crate) fn new(
+        socket_path: PathBuf,
+        absent: String,
+        start: String,
+    ) -> Result<Self, ApiError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| {
             ApiError::could_not(format!("cannot begin ({error}); close some programs, try again"))
         })?;
-        Ok(Self { socket_path, start, runtime })
+        Ok(Self { socket_path, absent, start, runtime })
     }
 
     /// Asks a question.
@@ -175,8 +182,7 @@ impl Client {
             io::ErrorKind::ConnectionRefused,
         ];
         if nobody.contains(&error.kind()) {
-            let sentence = format!("syncd is not running; start it with: {}", self.start);
-            return ApiError::new(Exit::NotRunning, sentence);
+            return ApiError::new(Exit::NotRunning, &self.absent);
         }
         ApiError::could_not(format!(
             "cannot reach syncd at {} ({error}); it answers only the user it runs as",

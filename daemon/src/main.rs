@@ -56,7 +56,7 @@ fn main() -> ExitCode {
 
 /// Says in one line why the daemon does not run.
 fn refuse(error: &anyhow::Error) -> ExitCode {
-    eprintln!("syncd: {error:#}");
+    eprintln!("syncd: {}", syncd_api::sentence(error.as_ref()));
     ExitCode::FAILURE
 }
 

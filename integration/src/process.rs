@@ -14,6 +14,7 @@
 pub use self::binaries::binary;
 pub use self::device::{Answer, Device, Listen, run};
 pub use self::fleet::{FOLDER, Fleet, Pair, Scratch, Topology, introduce, share};
+pub use self::machine::{Mount, can_use, done, lacking, without_root_rights};
 pub use self::material::{Noise, is_long, set_mode, set_mtime, write, write_noise, write_sparse};
 pub use self::proxy::Proxy;
 pub use self::tree::{Node, differences, nodes};
@@ -22,6 +23,7 @@ pub use self::wait::eventually;
 mod binaries;
 mod device;
 mod fleet;
+mod machine;
 mod material;
 mod proxy;
 mod tree;

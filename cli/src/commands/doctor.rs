@@ -156,6 +156,7 @@ fn key(session: &Session) -> Finding {
         }
         HomeError::Unnamed
         | HomeError::NoPlace
+        | HomeError::NoDirectory { .. }
         | HomeError::Busy { .. }
         | HomeError::OpenToOthers { .. }
         | HomeError::Name { .. }

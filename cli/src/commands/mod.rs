@@ -15,10 +15,10 @@ pub(crate) mod trash;
 pub(crate) mod why;
 pub(crate) mod work;
 
-use std::error::Error;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
+pub(crate) use syncd_api::sentence as chain;
 use syncd_api::{ApiError, Exit};
 use syncd_home::{ConfigError, Home, HomeError};
 
@@ -45,11 +45,24 @@ pub(crate) struct Session {
 impl Session {
     fn new(dir: Option<&Path>, json: bool) -> Result<Self, ApiError> {
         let home = Home::resolve(dir).map_err(|error| home_error(&error))?;
+        let path = home.dir();
+        if path.is_file() {
+            let path = path.to_path_buf();
+            return Err(home_error(&HomeError::NoDirectory { path }));
+        }
         let start = match dir {
             Some(dir) => format!("syncd --home {}", quoted(&dir.to_string_lossy())),
             None => "syncd".to_owned(),
         };
-        let client = Client::new(home.connect_path(), start)?;
+        let absent = match (dir, path.exists()) {
+            (Some(_), false) => format!(
+                "syncd is not running, and there is no home at {}; if --home is right, start it \
+                 with: {start}",
+                path.display()
+            ),
+            (Some(_) | None, _) => format!("syncd is not running; start it with: {start}"),
+        };
+        let client = Client::new(home.connect_path(), absent, start)?;
         Ok(Self { home, client, json, colours: render::colours() })
     }
 
@@ -113,6 +126,7 @@ pub(crate) fn home_error(error: &HomeError) -> ApiError {
         HomeError::Config(error) => config_error(error),
         HomeError::Name { .. } | HomeError::Unnamed => ApiError::usage(chain(error)),
         HomeError::NoPlace
+        | HomeError::NoDirectory { .. }
         | HomeError::Busy { .. }
         | HomeError::OpenToOthers { .. }
         | HomeError::NoIdentity { .. }
@@ -134,12 +148,6 @@ pub(crate) fn config_error(error: &ConfigError) -> ApiError {
         }
     };
     ApiError::new(exit, chain(error))
-}
-
-/// Writes an error and its causes in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Writes JSON of our own making.

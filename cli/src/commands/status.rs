@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use syncd_api::{ApiError, FolderState, FolderStatus, Status as Standing};
+use syncd_api::{ApiError, FolderState, FolderStatus, Problem, Status as Standing};
 
 use super::{Outcome, Session};
 use crate::client::Answered;
@@ -59,14 +59,16 @@ fn page(session: &Session, status: &Standing) -> String {
     let heads = ["FOLDER", "STATE", "FILES", "SIZE", "NEEDS", "CONFLICTS", "DEVICES"];
     let nothing = "no folders yet; share one with: syncctl folder add PATH --with DEVICE";
     let mut text = session.table(&heads, &rows, nothing);
+    for problem in &status.problems {
+        text += &told(session, "this device", problem);
+    }
     for folder in &status.folders {
         for problem in &folder.problems {
             let path = match problem.path.path.is_empty() {
                 true => escaped(&folder.id),
                 false => format!("{}: {}", escaped(&folder.id), shown(&problem.path)),
             };
-            let what = render::painted(Tone::Bad, &escaped(&problem.what), session.colours);
-            text += &format!("\n{path}: {what}\n  {}\n", escaped(&problem.remedy));
+            text += &told(session, &path, problem);
         }
         if folder.held > 0 {
             let held = counted(folder.held, "change waits", "changes wait");
@@ -74,6 +76,12 @@ fn page(session: &Session, status: &Standing) -> String {
         }
     }
     text
+}
+
+/// Writes what is wrong with something, and what to do.
+fn told(session: &Session, of: &str, problem: &Problem) -> String {
+    let what = render::painted(Tone::Bad, &escaped(&problem.what), session.colours);
+    format!("\n{of}: {what}\n  {}\n", escaped(&problem.remedy))
 }
 
 fn row(folder: &FolderStatus) -> Vec<Cell> {

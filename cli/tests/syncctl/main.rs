@@ -328,7 +328,7 @@ fn exit_codes_and_sentences() {
     std::fs::write(fixture.path("bad"), "ok\n!\n").unwrap();
     for (args, exit, sentence, because) in [
         (&["folder", "pause", "gone"][..], 1, "no folder \"gone\"", "the daemon could not"),
-        (&["pair", &typo], 2, "group 2 of the device id has a typing error", "a wrong digit"),
+        (&["pair", &typo], 2, "group 1 or 2 of the device id has", "a wrong digit"),
         (&["pair", "devbox"], 2, "a device id has 56", "a name is no id yet"),
         (&["pair", own.trim()], 2, "this device's own id", "oneself"),
         (&["pair", DEVBOX, "--address", "box:1"], 2, "an address like", "no multiaddress"),

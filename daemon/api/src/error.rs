@@ -1,5 +1,6 @@
 //! How the daemon says no.
 
+use std::error::Error;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,35 @@ pub struct ApiError {
     /// What the sentence speaks of, one thing a line: the held changes, the missing devices.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<String>,
+}
+
+/// Writes an error and its causes in one line for people: joined by colons, each said once, and
+/// without the numbers that the system gives its errors.
+#[must_use]
+pub fn sentence(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes.map(|cause| without_numbers(&cause.to_string())).fold(
+        without_numbers(&error.to_string()),
+        |text, cause| match text.ends_with(&cause) {
+            true => text,
+            false => format!("{text}: {cause}"),
+        },
+    )
+}
+
+/// Takes each ` (os error 2)` out of a text.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                plain += rest;
+            }
+            Some(_) | None => plain = format!("{plain} (os error {part}"),
+        }
+    }
+    plain
 }
 
 impl Exit {
@@ -68,9 +98,10 @@ impl TryFrom<u8> for Exit {
 }
 
 impl ApiError {
-    /// Makes a refusal with the given exit code.
+    /// Makes a refusal with the given exit code. The numbers that the system gives its errors
+    /// are left out of the sentence.
     pub fn new(exit: Exit, error: impl Into<String>) -> Self {
-        Self { error: error.into(), exit, items: Vec::new() }
+        Self { error: without_numbers(&error.into()), exit, items: Vec::new() }
     }
 
     /// Exit 1: it could not be done.
@@ -112,6 +143,37 @@ impl std::error::Error for ApiError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An error with a cause.
+    #[derive(Debug)]
+    struct Because(&'static str, Option<Box<Because>>);
+
+    impl fmt::Display for Because {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Because {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            self.1.as_deref().map(|cause| cause as &dyn Error)
+        }
+    }
+
+    #[test]
+    fn an_error_and_its_causes_are_one_sentence() {
+        for (error, cause, sentence_, because) in [
+            ("cannot read a", None, "cannot read a", "no cause"),
+            ("cannot read a", Some("gone (os error 2)"), "cannot read a: gone", "no numbers"),
+            ("no a: gone (os error 2)", Some("gone (os error 2)"), "no a: gone", "said once"),
+            ("(os error 2) x (os error", None, "(os error 2) x (os error", "not the system's"),
+            ("a (os error x) b", None, "a (os error x) b", "no number"),
+        ] {
+            let error = Because(error, cause.map(|cause| Box::new(Because(cause, None))));
+            assert_eq!(sentence(&error), sentence_, "{because}");
+        }
+        assert_eq!(ApiError::usage("no a (os error 20); b").error, "no a; b");
+    }
 
     #[test]
     fn a_refusal_reads_as_the_contract_says() {

@@ -23,7 +23,7 @@ mod work;
 
 pub use conflict::{Conflict, ConflictView, Keep, ResolveRequest, Resolved, Side};
 pub use device::{AddressesRequest, Device, LinkPath, PairRequest, PendingDevice, Unpaired};
-pub use error::{ApiError, Exit};
+pub use error::{ApiError, Exit, sentence};
 pub use event::{Event, EventsQuery};
 pub use folder::{
     AcceptReport, AcceptRequest, Folder, FolderAdd, FolderAdded, FolderChange, FolderDevice,

@@ -35,6 +35,9 @@ pub struct Status {
     pub name: String,
     /// The folders, by id.
     pub folders: Vec<FolderStatus>,
+    /// What is wrong with this device as a whole; their paths are empty.
+    #[serde(default)]
+    pub problems: Vec<Problem>,
 }
 
 /// How one folder stands.

@@ -15,6 +15,12 @@ pub enum HomeError {
     /// `--home`.
     #[error("cannot tell where to keep state: give --home DIR, or set HOME")]
     NoPlace,
+    /// Something else than a directory lies where the home should be. Name another place.
+    #[error("{} is a file, not a home; name a directory with --home", path.display())]
+    NoDirectory {
+        /// The place.
+        path: PathBuf,
+    },
     /// Another process works in this home. Stop it, or choose another home.
     #[error("{} is in use by {}", home.display(), holder(*pid))]
     Busy {

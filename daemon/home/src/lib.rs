@@ -14,6 +14,7 @@ mod disk;
 mod error;
 mod identity;
 mod lock;
+mod near;
 mod place;
 mod socket;
 
@@ -25,4 +26,5 @@ pub use config::{
 pub use error::HomeError;
 pub use identity::Identity;
 pub use lock::HomeLock;
+pub use near::near;
 pub use place::Home;

@@ -124,10 +124,13 @@ impl Home {
     /// are.
     ///
     /// # Errors
-    /// [`HomeError::Disk`] when a directory cannot be made; [`HomeError::OpenToOthers`] when
-    /// everybody may write to one that exists.
+    /// [`HomeError::NoDirectory`] when a file lies there; [`HomeError::Disk`] when a directory
+    /// cannot be made; [`HomeError::OpenToOthers`] when everybody may write to one that exists.
     pub fn create(&self) -> Result<(), HomeError> {
         for dir in [&self.config_dir, &self.state_dir] {
+            if dir.is_file() {
+                return Err(HomeError::NoDirectory { path: dir.clone() });
+            }
             disk::make_private_dir(dir).map_err(|source| HomeError::Disk {
                 action: "make",
                 path: dir.clone(),

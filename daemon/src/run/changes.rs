@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use syncd_api::sentence;
 use syncd_home::{Config, Listen};
 use tokio::time::MissedTickBehavior;
 
-use super::Daemon;
+use super::{Ailment, Daemon};
 
 /// How often the settings file and the clocks are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -62,10 +63,13 @@ async fn reload(daemon: &Daemon) {
     let config = match Config::load(&daemon.home) {
         Ok(config) => config,
         Err(error) => {
-            tracing::warn!(%error, "the changed settings are not used");
+            let what = format!("the changed settings are not used: {}", sentence(&error));
+            let remedy = "syncd goes on with the last good settings until that is mended";
+            daemon.ail(Ailment::Settings, &what, remedy);
             return;
         }
     };
+    daemon.heal(Ailment::Settings, "the settings can be read again");
     let before = daemon.config();
     if config == before {
         return;

@@ -33,6 +33,12 @@ impl Happening {
         })
     }
 
+    /// Something about this device as a whole.
+    #[must_use]
+    pub fn about(kind: &str, text: &str) -> Self {
+        Self::new(kind, text)
+    }
+
     /// Something about a folder.
     #[must_use]
     pub fn folder(folder: &FolderId, kind: &str, text: &str) -> Self {

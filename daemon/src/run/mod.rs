@@ -1,5 +1,6 @@
 //! Where it all meets: the daemon of one home, its folders, its sessions.
 
+mod ailments;
 mod changes;
 pub mod desk;
 pub mod fetch;
@@ -22,6 +23,7 @@ use syncd_core::protocol::{Hello, Ready};
 use syncd_home::{Config, Home};
 use tokio::sync::{Notify, Semaphore};
 
+pub use ailments::{Ailment, Ailments};
 pub use happenings::{Happening, Happenings};
 pub use start::run;
 
@@ -49,6 +51,8 @@ pub struct Daemon {
     pub net: Net,
     /// What happened, for people and scripts.
     pub happenings: Happenings,
+    /// What is wrong with the device as a whole.
+    pub ailments: Ailments,
     /// When it started.
     pub started: Timestamp,
     /// Turns for answering peers.
@@ -98,6 +102,22 @@ impl Daemon {
     /// Tells people and scripts that something happened.
     pub fn tell(&self, happening: Happening) {
         self.happenings.tell(happening);
+    }
+
+    /// Tells people that something is wrong with the device as a whole, once.
+    pub fn ail(&self, ailment: Ailment, what: &str, remedy: &str) {
+        if self.ailments.set(ailment, what.to_owned(), remedy.to_owned()) {
+            tracing::warn!("{what}; {remedy}");
+            self.tell(Happening::about("device-problem", what));
+        }
+    }
+
+    /// Tells people that something is as it should be again, once.
+    pub fn heal(&self, ailment: Ailment, text: &str) {
+        if self.ailments.clear(ailment) {
+            tracing::info!("{text}");
+            self.tell(Happening::about("device-problem-over", text));
+        }
     }
 
     /// Returns a folder by its id.

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::changes;
 use super::desk::FrontDesk;
-use super::{Daemon, Happening, Happenings, SERVING_MAX, Unfinished, folder, session};
+use super::{Ailments, Daemon, Happening, Happenings, SERVING_MAX, Unfinished, folder, session};
 use crate::flow::index::{Ledger, REINCARNATE, Store, begin_life};
 use crate::world::control::{Control, Http};
 use crate::world::net::{self, NetConfig, NetEvent};
@@ -63,6 +63,7 @@ pub async fn run(home: Home) -> anyhow::Result<()> {
         ledger,
         net,
         happenings,
+        ailments: Ailments::default(),
         started: Timestamp::now(),
         serving: Arc::new(Semaphore::new(SERVING_MAX)),
         config: RwLock::new(config.clone()),

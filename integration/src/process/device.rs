@@ -1,6 +1,6 @@
 //! One device: its home, its `syncd`, and `syncctl` asking it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::net::{Ipv4Addr, TcpListener};
@@ -42,6 +42,8 @@ pub struct Device {
     root: PathBuf,
     id: String,
     port: Option<u16>,
+    /// What the daemon is started by, if not by us.
+    under: Vec<OsString>,
     child: Option<Child>,
 }
 
@@ -70,6 +72,7 @@ impl Device {
             home,
             id: String::new(),
             port: (listen == Listen::Port).then(free_port),
+            under: Vec::new(),
             child: None,
         };
         device.ok(&["init", "--name", name]);
@@ -150,9 +153,8 @@ impl Device {
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let log = File::options().create(true).append(true).open(self.log_path());
-        let child = Command::new(binary("syncd"))
-            .arg("--home")
-            .arg(&self.home)
+        let child = self
+            .daemon()
             .env_remove("SYNCD_HOME")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -169,6 +171,32 @@ impl Device {
             let answer = self.ctl(&["status", "--json"]);
             if answer.code == 0 { Ok(()) } else { Err(answer.stderr) }
         });
+    }
+
+    /// Lets the daemon be started by `program` from now on, which must become it: such as
+    /// `prlimit --nofile=64`.
+    pub fn run_under(&mut self, program: &[impl AsRef<OsStr>]) {
+        self.under = program.iter().map(|word| word.as_ref().to_owned()).collect();
+    }
+
+    /// Starts the daemon, which must end by itself, and returns what it said.
+    ///
+    /// # Panics
+    /// When it runs already, or has not ended after 30 s.
+    #[track_caller]
+    #[must_use]
+    pub fn refuses(&self) -> Answer {
+        assert!(self.child.is_none(), "{} runs already", self.name);
+        run(&mut self.daemon(), START_MAX)
+    }
+
+    /// Returns what starts the daemon.
+    fn daemon(&self) -> Command {
+        let syncd = binary("syncd").into_os_string();
+        let mut words = self.under.iter().chain([&syncd]);
+        let mut command = Command::new(words.next().expect("syncd is one"));
+        command.args(words).arg("--home").arg(&self.home);
+        command
     }
 
     /// Ends the daemon as a power cut would: at once, without asking it.

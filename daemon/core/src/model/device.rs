@@ -19,11 +19,11 @@ pub enum DeviceIdError {
     /// Something that is no base32 digit.
     #[error("{0:?} does not occur in a device id")]
     Digit(char),
-    /// A check digit does not fit.
-    #[error("group {0} of the device id has a typing error")]
+    /// A check digit does not fit; it stands for this group and the one before it.
+    #[error("group {before} or {0} of the device id has a typing error", before = .0 - 1)]
     Check(usize),
     /// Looks like a PeerId but is none of an ed25519 key.
-    #[error("this PeerId is not that of an ed25519 key")]
+    #[error("this is not the whole PeerId of a device")]
     PeerId,
 }
 

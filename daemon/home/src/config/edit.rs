@@ -268,7 +268,7 @@ fn read_text(path: &Path) -> Result<Option<String>, ConfigError> {
         Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|error| {
             let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = Some(1 + before.iter().filter(|byte| **byte == b'\n').count());
-            let place = Place { file: Some(path.to_path_buf()), line };
+            let place = Place { file: Some(path.to_path_buf()), line, column: None };
             ConfigError::Damaged { place, what: "it is no UTF-8 text".to_owned() }
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -431,8 +431,8 @@ history_days = 7
     #[test]
     fn a_damaged_file_is_named_and_left_alone() {
         for (bytes, said) in [
-            (&b"name = 'a'\n[oops\n"[..], "damaged in line 2 of "),
-            (b"name = 'a'\n# \xff\n", "damaged in line 2 of "),
+            (&b"name = 'a'\n[oops\n"[..], "damaged in line 2"),
+            (b"name = 'a'\n# \xff\n", "damaged in line 2"),
         ] {
             let (_root, home) = home_with("");
             fs::write(home.config_path(), bytes).unwrap();

@@ -4,19 +4,24 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Where in a file something stands. Prints as ` in line 3 of /path`, or as nothing.
+/// Where in a file something stands. Prints as ` in line 3, column 5 of /path`, or as nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Place {
     /// The file, if it is known.
     pub file: Option<PathBuf>,
     /// The line from 1, if the text has it.
     pub line: Option<usize>,
+    /// The column from 1, counted in characters, where it says more than the line.
+    pub column: Option<usize>,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(line) = self.line {
             write!(f, " in line {line}")?;
+        }
+        if let Some(column) = self.column {
+            write!(f, ", column {column}")?;
         }
         match (&self.file, self.line) {
             (Some(file), Some(_)) => write!(f, " of {}", file.display()),
@@ -30,7 +35,7 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file is no TOML. Mend the line, or move the file away to begin anew.
-    #[error("the settings are damaged{place}: {what}")]
+    #[error("the settings are damaged{place}: {what}; mend that line")]
     Damaged {
         /// Where.
         place: Place,

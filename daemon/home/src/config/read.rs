@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use syncd_core::model::{DeviceId, FolderId};
 use toml_edit::Document;
 
-use super::section::{Section, line_of, read_all};
+use super::section::{Section, column_of, line_of, read_all};
 use super::{
     Config, ConfigError, DeviceConfig, Discovery, FolderConfig, HISTORY_DAYS_DEFAULT,
     HISTORY_PERCENT_DEFAULT, HISTORY_VERSIONS_DEFAULT, HttpConfig, Limits, Listen, Place, Role,
@@ -48,9 +48,10 @@ pub(super) fn host_name() -> String {
 
 /// Turns the parser's complaint into one line.
 pub(super) fn damaged(text: &str, error: &toml_edit::TomlError) -> ConfigError {
-    let line = error.span().map(|span| line_of(text, span.start));
+    let at = error.span().map(|span| span.start);
+    let (line, column) = (at.map(|at| line_of(text, at)), at.map(|at| column_of(text, at)));
     let what = error.message().split('\n').collect::<Vec<_>>().join(", ");
-    ConfigError::Damaged { place: Place { file: None, line }, what }
+    ConfigError::Damaged { place: Place { file: None, line, column }, what }
 }
 
 fn read_device(section: &Section<'_>) -> Result<DeviceConfig, ConfigError> {
@@ -254,9 +255,9 @@ mod tests {
     #[test]
     fn a_mistake_in_a_setting_is_named_with_its_line() {
         assert_told(&[
-            ("name = ".into(), "damaged in line 1", "no value"),
+            ("name = ".into(), "damaged in line 1, column 8", "no value"),
             ("\nname = 'a'\nname = 'b'".into(), "damaged in line 3", "a key twice"),
-            ("[limits".into(), "damaged in line 1", "an unclosed bracket"),
+            ("[limits".into(), "damaged in line 1, column 8", "an unclosed bracket"),
             ("\n\nlisen = []".into(), "'lisen' in line 3; did you mean 'listen'?", "a typo"),
             (
                 "[http]\nliste = 1".into(),

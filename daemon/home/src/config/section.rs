@@ -25,7 +25,8 @@ impl Section<'_> {
         let span = found
             .and_then(|(key, item)| key.span().or_else(|| item.span()))
             .or_else(|| self.span.clone());
-        Place { file: None, line: span.map(|span| line_of(self.text, span.start)) }
+        let line = span.map(|span| line_of(self.text, span.start));
+        Place { line, ..Place::default() }
     }
 
     pub(super) fn error(&self, key: &str, why: impl Into<String>) -> ConfigError {
@@ -150,4 +151,10 @@ pub(super) fn read_all<T>(
 /// Returns the line, from 1, of the byte `at`.
 pub(super) fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
+/// Returns the column, from 1, of the byte `at`, in characters.
+pub(super) fn column_of(text: &str, at: usize) -> usize {
+    let before = text.get(..at).unwrap_or(text);
+    1 + before.chars().rev().take_while(|character| *character != '\n').count()
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use syncd_core::model::DeviceId;
 
 use super::DeviceConfig;
+use crate::near::near;
 
 /// Longest name of a device, in bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -105,7 +106,10 @@ pub(super) fn device_ref(text: &str, devices: &[DeviceConfig]) -> Result<DeviceI
         [one] if long_enough => Ok(one.id),
         [_, _, ..] if long_enough => Err(format!("{text:?} is the beginning of several ids")),
         [] | [_] | [_, _, ..] if text.len() >= 50 => Err(parsed.to_string()),
-        [] | [_] | [_, _, ..] => Err(format!("no paired device is called {text:?}")),
+        [] | [_] | [_, _, ..] => Err(match near(text, devices.iter().map(|d| d.name.as_str())) {
+            Some(name) => format!("no paired device is called {text:?}; did you mean '{name}'?"),
+            None => format!("no paired device is called {text:?}"),
+        }),
     }
 }
 

@@ -33,10 +33,10 @@ use syncd_api::{
     Emptied, EmptyRequest, Event, EventsQuery, FlushReport, FlushRequest, FolderAdd, FolderAdded,
     FolderChange, FolderMove, FolderQuery, FolderRemoved, Health, Held, HeldAnswer, OfferedFolder,
     PairRequest, PathText, PendingDevice, ResolveRequest, Resolved, RestoreRequest, Restored,
-    ScanReport, ScanRequest, ShareRequest, Status, Trashed, Unpaired, Why,
+    ScanReport, ScanRequest, ShareRequest, Status, Trashed, Unpaired, Why, sentence as chain,
 };
 use syncd_core::model::{DeviceId, FolderId, RelPath};
-use syncd_home::{Config, ConfigError, ConfigFile};
+use syncd_home::{Config, ConfigError, ConfigFile, near};
 use tokio::sync::Mutex;
 
 use super::Daemon;
@@ -82,9 +82,13 @@ impl FrontDesk {
     fn folder(&self, id: &str) -> Result<Folder, ApiError> {
         let known = FolderId::parse(id).ok().and_then(|id| self.daemon.folder(&id));
         known.ok_or_else(|| {
-            ApiError::could_not(format!(
-                "there is no folder {id:?} on this device; see them with: syncctl folder ls"
-            ))
+            let folders = self.daemon.folders();
+            let meant = near(id, folders.iter().map(|folder| folder.id().as_str()));
+            let next = meant.map_or_else(
+                || "see them with: syncctl folder ls".to_owned(),
+                |meant| format!("did you mean '{meant}'?"),
+            );
+            ApiError::could_not(format!("there is no folder {id:?} on this device; {next}"))
         })
     }
 
@@ -99,8 +103,11 @@ impl FrontDesk {
     /// Returns the trusted device that a person means.
     fn device(&self, text: &str) -> Result<DeviceId, ApiError> {
         let config = self.daemon.config();
-        config.device(text).map(|device| device.id).map_err(|why| {
-            ApiError::could_not(format!("{why}; see the trusted ones with: syncctl devices"))
+        config.device(text).map(|device| device.id).map_err(|why| match why.ends_with('?') {
+            true => ApiError::could_not(why),
+            false => {
+                ApiError::could_not(format!("{why}; see the paired ones with: syncctl devices"))
+            }
         })
     }
 
@@ -179,17 +186,6 @@ fn to_its_end<T: Send + 'static>(
             Err(error) => Err(broken(&error)),
         }
     })
-}
-
-/// Writes an error and its causes in one sentence.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Refuses because the index does not answer.

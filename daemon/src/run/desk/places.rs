@@ -139,7 +139,16 @@ pub(super) fn look(asked: &Path) -> Result<Option<Place>, ApiError> {
     let real = match std::fs::canonicalize(asked) {
         Ok(real) => real,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(refused(error)),
+        Err(error) => {
+            let file = asked.ancestors().skip(1).find(|above| above.is_file());
+            return Err(file.map_or_else(
+                || refused(error),
+                |file| {
+                    let file = file.display();
+                    ApiError::could_not(format!("{file} is a file, not a directory; name another"))
+                },
+            ));
+        }
     };
     let kind = std::fs::symlink_metadata(&real).map_err(refused)?;
     if !kind.is_dir() && !kind.is_file() {

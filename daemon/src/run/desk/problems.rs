@@ -29,9 +29,8 @@ pub(super) fn problems_of(
         );
         say(&root, why, &remedy);
     }
-    if let Some(why) = &standing.bad_rules {
-        let rules = RelPath::parse(".stignore").unwrap_or_else(|_| root.clone());
-        say(&rules, why, "mend that line; until then the last good rules hold");
+    if let Some(bad) = &standing.bad_rules {
+        say(&bad.file, &bad.what, "mend that line; until then the last good rules hold");
     }
     if let Some(why) = &standing.unwatched {
         let what = format!("not all directories are watched ({why}); they are scanned instead");
@@ -90,11 +89,13 @@ fn pull_remedy(error: PullError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::folder::BadRules;
 
     #[test]
     fn everything_wrong_is_told_once_and_by_path() {
         let path = |text: &str| RelPath::parse(text).unwrap();
-        let mut standing = Standing { bad_rules: Some("line 3".into()), ..Standing::default() };
+        let bad = BadRules { file: path(".stignore"), what: "line 3".into() };
+        let mut standing = Standing { bad_rules: Some(bad), ..Standing::default() };
         standing.problems.insert(path("z"), ("it cannot be read".into(), "chmod".into()));
         let busy =
             |text: &str| (path(text), Problem::Settle(SettleError::Busy { path: path(text) }));

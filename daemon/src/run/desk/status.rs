@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
-use syncd_api::{DeviceSync, FolderState, FolderStatus, Health, PathText, Status};
+use syncd_api::{
+    DeviceSync, FolderState, FolderStatus, Health, PathText, Problem as Shown, Status,
+};
 use syncd_core::engine::{PeerState, Problem};
 use syncd_core::flow::index::{Index, Known, Marks};
 use syncd_core::model::{DeviceId, FolderId, Kind, RelPath, Seq};
@@ -74,7 +76,10 @@ impl FrontDesk {
         let config = self.daemon.config();
         let folders = self.daemon.folders();
         let folders = join_all(folders.iter().map(|folder| self.status_of(folder, &config))).await;
-        Ok(Status { device_id: self.daemon.me.to_string(), name: config.name, folders })
+        let problem = |(what, remedy)| Shown { path: PathText::of(b""), what, remedy };
+        let problems = self.daemon.ailments.all().into_iter().map(problem).collect();
+        let device_id = self.daemon.me.to_string();
+        Ok(Status { device_id, name: config.name, folders, problems })
     }
 
     async fn status_of(&self, folder: &Folder, config: &Config) -> FolderStatus {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use syncd_api::sentence;
 use syncd_core::engine::{Engine, EngineConfig, Event, Intended};
 use syncd_core::flow::plan::conflict;
 use syncd_core::flow::settle::Becoming;
@@ -18,7 +19,7 @@ use crate::flow::detect::Watcher;
 use crate::flow::index::{Intent, Ledger, RootToken, Store};
 use crate::flow::settle::{Hands, HistoryLimits, SettleOptions};
 use crate::run::{Daemon, Happening};
-use crate::world::disk::{self, Root};
+use crate::world::disk::{self, DiskError, Root, RootProblem};
 
 /// How often a root that is not there is looked for.
 const ROOT_WAIT: Duration = Duration::from_secs(3);
@@ -27,6 +28,13 @@ const ROOT_WAIT: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 struct Halt(String);
+
+impl Halt {
+    /// Says what could not be done, and all that led to it.
+    fn of(what: &str, error: &dyn std::error::Error) -> Self {
+        Self(format!("{what}: {}", sentence(error)))
+    }
+}
 
 /// Starts a folder's thread. It waits for its root if that is not there.
 ///
@@ -96,9 +104,9 @@ fn open(daemon: &Arc<Daemon>, folder: &Folder) -> Result<FolderThread, Halt> {
     let root = open_root(&config)?;
     recognise(&root, folder, &daemon.ledger)?;
     let hands = hands_on(daemon, &root)?;
-    let recovered = hands.recover(crate::run::now_unix_ms()).map_err(|error| {
-        Halt(format!("what an earlier run left cannot be put in order: {error}"))
-    })?;
+    let recovered = hands
+        .recover(crate::run::now_unix_ms())
+        .map_err(|error| Halt::of("what an earlier run left cannot be put in order", &error))?;
     let index = daemon.store.folder(folder.id());
     let scope = Arc::new(FolderScope::new(root.clone()));
     let parts = Parts { root, hands, index, scope };
@@ -131,9 +139,13 @@ fn open_root(config: &FolderConfig) -> Result<Root, Halt> {
         }
         _ => Root::open(path),
     };
-    opened.map_err(|error| {
-        let why = error.to_string();
-        Halt(format!("the folder's root {} cannot be used: {}", path.display(), why.trim()))
+    opened.map_err(|error| match error {
+        DiskError::Missing { .. } => Halt(RootProblem::Missing.to_string()),
+        DiskError::NoWay { .. } => Halt(RootProblem::NotADirectory.to_string()),
+        DiskError::OtherKind { .. }
+        | DiskError::OtherDevice { .. }
+        | DiskError::Foreign { .. }
+        | DiskError::Refused { .. } => Halt::of("the folder's root cannot be used", &error),
     })
 }
 
@@ -142,15 +154,15 @@ fn recognise(root: &Root, folder: &Folder, ledger: &Ledger) -> Result<(), Halt> 
     let remembered = ledger
         .root(folder.id())
         .map(|known| disk::RootToken { token: known.token, inode: known.inode });
-    root.attest(remembered.as_ref()).map_err(|problem| Halt(problem.to_string()))?;
+    root.attest(remembered.as_ref()).map_err(|problem| Halt(sentence(&problem)))?;
     let token = root
         .prepare(folder.id())
-        .map_err(|error| Halt(format!("'.syncd' cannot be made in the root: {error}")))?;
+        .map_err(|error| Halt::of("'.syncd' cannot be made in the root", &error))?;
     let token = RootToken { token: token.token, inode: token.inode };
     if ledger.root(folder.id()) != Some(token) {
         ledger
             .set_root(folder.id(), Some(token))
-            .map_err(|error| Halt(format!("the root cannot be remembered: {error}")))?;
+            .map_err(|error| Halt::of("the root cannot be remembered", &error))?;
     }
     Ok(())
 }
@@ -168,15 +180,14 @@ fn hands_on(daemon: &Daemon, root: &Root) -> Result<Hands, Halt> {
             disk_percent_max: u64::from(limits.history_percent),
         },
     };
-    Hands::new(root.clone(), options)
-        .map_err(|error| Halt(format!("'.syncd' cannot be used: {error}")))
+    Hands::new(root.clone(), options).map_err(|error| Halt::of("'.syncd' cannot be used", &error))
 }
 
 fn engine_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Engine, Halt> {
     let counters = daemon
         .ledger
         .reserve()
-        .map_err(|error| Halt(format!("no counters could be reserved: {error}")))?;
+        .map_err(|error| Halt::of("no counters could be reserved", &error))?;
     let config = EngineConfig {
         me: Writer { device: daemon.me, incarnation: daemon.incarnation },
         store: daemon.store.id(),
@@ -184,12 +195,11 @@ fn engine_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Engine, 
         shared: folder.config().devices.into_iter().collect(),
         rule_files: RelPath::parse(".stignore").into_iter().collect(),
     };
-    Engine::new(config, &parts.index)
-        .map_err(|error| Halt(format!("the index cannot be read: {error}")))
+    Engine::new(config, &parts.index).map_err(|error| Halt::of("the index cannot be read", &error))
 }
 
 fn workers_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Workers, Halt> {
-    let failed = |error: std::io::Error| Halt(format!("no thread could be started: {error}"));
+    let failed = |error: std::io::Error| Halt::of("no thread could be started", &error);
     let store: Store = daemon.store.clone();
     let looks = looks::start(folder.clone(), parts.clone(), store.clone()).map_err(failed)?;
     let ledger = daemon.ledger.clone();

@@ -26,7 +26,7 @@ use syncd_home::FolderConfig;
 use tokio::sync::{mpsc, oneshot};
 
 pub use begin::begin;
-pub use rules::FolderScope;
+pub use rules::{BadRules, FolderScope};
 pub use thread::FolderThread;
 
 use crate::flow::detect::{Heard, LookReport};
@@ -127,7 +127,7 @@ pub struct Standing {
     /// Why some are not watched.
     pub unwatched: Option<String>,
     /// What is wrong with the rule files.
-    pub bad_rules: Option<String>,
+    pub bad_rules: Option<BadRules>,
 }
 
 impl Folder {

@@ -34,11 +34,20 @@ pub struct FolderScope {
     root: Root,
 }
 
+/// Why rule files give no rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRules {
+    /// The file with the bad line.
+    pub file: RelPath,
+    /// The line, and what is wrong with it.
+    pub what: String,
+}
+
 /// What reading the rule files came to.
 #[derive(Debug)]
 pub(super) struct Reading {
     /// What is wrong, if anything; the rules are then as they were.
-    pub(super) problem: Option<String>,
+    pub(super) problem: Option<BadRules>,
     /// The synced files that hold rules.
     pub(super) files: BTreeSet<RelPath>,
     /// Whether anything is other than before.
@@ -78,7 +87,10 @@ impl FolderScope {
                 let changed = self.take(rules, &files);
                 return Reading { problem: None, files, changed };
             }
-            Err(error) => error.to_string(),
+            Err(error) => BadRules {
+                file: RelPath::parse(&error.file).unwrap_or_else(|_| RelPath::root()),
+                what: format!("line {}: {}", error.line, error.reason),
+            },
         };
         let changed = *self.files.read().unwrap_or_else(PoisonError::into_inner) != files;
         *self.files.write().unwrap_or_else(PoisonError::into_inner) = files.clone();

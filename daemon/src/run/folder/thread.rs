@@ -424,7 +424,8 @@ impl FolderThread {
     fn take_rules(&mut self, reading: &rules::Reading) {
         self.folder.with_standing(|s| s.bad_rules.clone_from(&reading.problem));
         if let Some(problem) = &reading.problem {
-            let text = format!("the ignore rules are not used: {problem}");
+            let (file, what) = (&problem.file, &problem.what);
+            let text = format!("the ignore rules in {file} are not used: {what}");
             self.daemon.tell(Happening::folder(self.folder.id(), "rules-bad", &text));
         }
         let scope = self.parts.scope.for_engine();

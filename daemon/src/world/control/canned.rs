@@ -161,7 +161,12 @@ impl Desk for Canned {
 
     fn status(&self) -> Answer<'_, Status> {
         let folders = vec![folder_status()];
-        yes(Status { device_id: LAPTOP.into(), name: "laptop".into(), folders })
+        yes(Status {
+            device_id: LAPTOP.into(),
+            name: "laptop".into(),
+            folders,
+            problems: Vec::new(),
+        })
     }
 
     fn devices(&self) -> Answer<'_, Vec<Device>> {

@@ -130,7 +130,7 @@ const OBJECTS: &[(&str, &str)] = &[
     ("ScannedFolder", "id text, files integer, changed integer"),
     ("ShareRequest", "with [text]"),
     ("Side", "file PathText?, device text?, time time, size integer, text text?"),
-    ("Status", "device_id text, name text, folders [FolderStatus]"),
+    ("Status", "device_id text, name text, folders [FolderStatus], problems [Problem]"),
     (
         "Trashed",
         "id text, folder text, path text, path_hex text?, size integer, time time, \

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -14,10 +15,14 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::changes;
 use super::desk::FrontDesk;
+use super::folder::Folder;
 use super::{Ailments, Daemon, Happening, Happenings, SERVING_MAX, Unfinished, folder, session};
 use crate::flow::index::{Ledger, REINCARNATE, Store, begin_life};
 use crate::world::control::{Control, Http};
 use crate::world::net::{self, NetConfig, NetEvent};
+
+/// How long folders may take to end. A stop takes less than 5 s.
+const END_MAX: Duration = Duration::from_secs(4);
 
 /// Events numbered before a restart are below the number after it: the wall clock in
 /// milliseconds gives the first number, which no run reaches by counting.
@@ -193,16 +198,18 @@ async fn stopped() {
 }
 
 async fn end(daemon: &Arc<Daemon>) {
-    for folder in daemon.folders() {
-        folder.stop();
-    }
+    let folders = daemon.folders();
+    folders.iter().for_each(Folder::stop);
     daemon.net.shutdown().await;
     let (store, ledger) = (daemon.store.clone(), daemon.ledger.clone());
     let saved = tokio::task::spawn_blocking(move || {
+        let until = Instant::now() + END_MAX;
+        let all_ended = folders.iter().all(|folder| folder.has_ended(until));
         if let Err(error) = store.persist() {
             tracing::warn!(%error, "the index was not made durable at the end");
-        }
-        if let Err(error) = ledger.end_cleanly() {
+        } else if !all_ended {
+            tracing::warn!("a folder is still at work; the next start puts it in order");
+        } else if let Err(error) = ledger.end_cleanly() {
             tracing::warn!(%error, "the ledger was not closed");
         }
     });

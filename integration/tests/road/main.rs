@@ -19,3 +19,4 @@ mod interrupted;
 mod joining;
 mod large;
 mod pairing;
+mod stopping;

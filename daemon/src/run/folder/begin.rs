@@ -44,9 +44,10 @@ pub fn begin(daemon: &Arc<Daemon>, config: FolderConfig) -> std::io::Result<Fold
     let (sender, notes) = channel();
     let folder = Folder::new(config, sender);
     let (daemon, ours) = (Arc::clone(daemon), folder.clone());
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name(format!("folder {}", folder.id()))
         .spawn(move || live(&daemon, &ours, &notes))?;
+    folder.set_thread(thread);
     Ok(folder)
 }
 
@@ -116,6 +117,10 @@ fn open(daemon: &Arc<Daemon>, folder: &Folder) -> Result<FolderThread, Halt> {
     let mut thread = FolderThread::new(Arc::clone(daemon), folder.clone(), parts, engine, workers);
     thread.read_rules();
     let (unfinished, batches) = daemon.take_unfinished(folder.id());
+    if !unfinished.is_empty() {
+        let paths = unfinished.len();
+        tracing::info!(folder = %folder.id(), paths, "work was cut short and is put in order");
+    }
     for event in intended(unfinished, thread.parts()) {
         thread.tell(event);
     }

@@ -1,7 +1,7 @@
 //! The worker that looks: it scans what it is told to and sends what it saw.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Receiver;
 
 use rustix::fd::AsFd;
 use syncd_core::engine::{Event, LookId};
@@ -10,6 +10,7 @@ use syncd_core::flow::digest::BlockList;
 use syncd_core::model::ContentId;
 
 use super::rules::FolderScope;
+use super::worker::Worker;
 use super::{Folder, Note, Parts};
 use crate::flow::detect::{LookReport, Scanner, Sink};
 use crate::flow::digest::{COARSE_WINDOW_NS, window_ns};
@@ -23,17 +24,14 @@ pub(super) struct LookOrder {
     pub(super) what: Vec<Look>,
 }
 
-/// Starts the worker; it ends when the sender is dropped.
+/// Starts the worker.
 pub(super) fn start(
     folder: Folder,
     parts: Parts,
     store: Store,
-) -> std::io::Result<Sender<LookOrder>> {
-    let (sender, orders) = channel();
-    std::thread::Builder::new()
-        .name(format!("look {}", folder.id()))
-        .spawn(move || work(&folder, &parts, &store, &orders))?;
-    Ok(sender)
+) -> std::io::Result<Worker<LookOrder>> {
+    let name = format!("look {}", folder.id());
+    Worker::start(name, move |orders| work(&folder, &parts, &store, &orders))
 }
 
 fn work(folder: &Folder, parts: &Parts, store: &Store, orders: &Receiver<LookOrder>) {

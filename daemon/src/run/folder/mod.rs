@@ -13,10 +13,13 @@ mod looks;
 mod rules;
 mod settles;
 mod thread;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use syncd_core::engine::{Event, FolderHello, LookId};
 use syncd_core::flow::offer::{Lane, Offer};
@@ -33,6 +36,9 @@ use crate::flow::detect::{Heard, LookReport};
 use crate::flow::index::{FolderIndex, IntentBatch};
 use crate::flow::settle::Hands;
 use crate::world::disk::Root;
+
+/// How often a thread that is to end is asked whether it has.
+const ENDED_STEP: Duration = Duration::from_millis(5);
 
 /// What a folder's thread hears.
 pub enum Note {
@@ -98,6 +104,7 @@ struct Inner {
     notes: Sender<Note>,
     parts: RwLock<Option<Parts>>,
     standing: Mutex<Standing>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What a folder has once its root is there.
@@ -139,6 +146,7 @@ impl Folder {
                 notes,
                 parts: RwLock::default(),
                 standing: Mutex::default(),
+                thread: Mutex::default(),
             }),
         }
     }
@@ -217,5 +225,21 @@ impl Folder {
     /// Ends the folder's thread. Users' files stay as they are.
     pub fn stop(&self) {
         self.note(Note::Stop);
+    }
+
+    /// Waits, at most until `until`, for the thread to have ended after [`Folder::stop`]; `false`
+    /// if it has not.
+    #[must_use]
+    pub fn has_ended(&self, until: Instant) -> bool {
+        let thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(thread) = thread.as_ref() else { return true };
+        while !thread.is_finished() && Instant::now() < until {
+            std::thread::sleep(ENDED_STEP);
+        }
+        thread.is_finished()
+    }
+
+    fn set_thread(&self, thread: JoinHandle<()>) {
+        *self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
     }
 }

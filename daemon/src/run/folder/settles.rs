@@ -2,31 +2,29 @@
 //! ARCHITECTURE.md: bytes, intents, swap, directories, index, intents closed.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Receiver;
 
 use syncd_core::engine::Event;
 use syncd_core::flow::index::Index;
 use syncd_core::flow::settle::{Becoming, Job, Placed, SettleError, Step, Ticket, Trouble};
 use syncd_core::model::{ContentId, Seq};
 
+use super::worker::Worker;
 use super::{Folder, Note, Parts};
 use crate::flow::index::{Intent, IntentBatch, Ledger, Store};
 
-/// Starts the worker that takes batches of jobs; it ends when the sender is dropped.
+/// Starts the worker that takes batches of jobs.
 pub(super) fn start_settling(
     folder: Folder,
     parts: Parts,
     ledger: Ledger,
-) -> std::io::Result<Sender<Vec<Job>>> {
-    let (sender, batches) = channel();
-    std::thread::Builder::new().name(format!("settle {}", folder.id())).spawn(move || {
-        let batches: Receiver<Vec<Job>> = batches;
+) -> std::io::Result<Worker<Vec<Job>>> {
+    Worker::start(format!("settle {}", folder.id()), move |batches: Receiver<Vec<Job>>| {
         while let Ok(jobs) = batches.recv() {
             let (outcomes, batch) = settle(&folder, &parts, &ledger, &jobs);
             folder.note(Note::Settled(Event::Settled { outcomes }, batch));
         }
-    })?;
-    Ok(sender)
+    })
 }
 
 type Outcomes = Vec<(Ticket, Result<Vec<Placed>, SettleError>)>;
@@ -109,15 +107,13 @@ pub(super) struct PersistOrder {
     pub(super) done: Vec<IntentBatch>,
 }
 
-/// Starts the worker that makes the store durable; it ends when the sender is dropped.
+/// Starts the worker that makes the store durable.
 pub(super) fn start_persisting(
     folder: Folder,
     store: Store,
     ledger: Ledger,
-) -> std::io::Result<Sender<PersistOrder>> {
-    let (sender, orders) = channel();
-    std::thread::Builder::new().name(format!("persist {}", folder.id())).spawn(move || {
-        let orders: Receiver<PersistOrder> = orders;
+) -> std::io::Result<Worker<PersistOrder>> {
+    Worker::start(format!("persist {}", folder.id()), move |orders: Receiver<PersistOrder>| {
         while let Ok(order) = orders.recv() {
             if let Err(error) = store.persist() {
                 // What is not durable is not told: the folder stops here, the disk is failing.
@@ -135,6 +131,5 @@ pub(super) fn start_persisting(
             }
             folder.note(Note::Event(Event::Persisted { seq: order.seq }));
         }
-    })?;
-    Ok(sender)
+    })
 }

@@ -1,8 +1,10 @@
 //! The loop around one folder's engine.
 
+mod ending;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use syncd_core::engine::{Action, Cause, Engine, Event, LookId, Notice};
@@ -13,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::looks::LookOrder;
 use super::settles::PersistOrder;
+use super::worker::Worker;
 use super::{Folder, Link, Note, Out, Parts, rules};
 use crate::flow::detect::{Heard, LookReport, Scope, Watcher};
 use crate::flow::index::{FolderIndex, IntentBatch};
@@ -34,11 +37,11 @@ const PRUNE_EVERY: u32 = 600;
 /// The workers of one folder, and its watcher.
 pub(super) struct Workers {
     /// Takes looks.
-    pub(super) looks: Sender<LookOrder>,
+    pub(super) looks: Worker<LookOrder>,
     /// Takes batches of jobs.
-    pub(super) settles: Sender<Vec<Job>>,
+    pub(super) settles: Worker<Vec<Job>>,
     /// Takes orders to make the store durable.
-    pub(super) persists: Sender<PersistOrder>,
+    pub(super) persists: Worker<PersistOrder>,
     /// Hears of changes; `None` where nothing can be watched.
     pub(super) watcher: Option<Watcher>,
 }
@@ -124,8 +127,15 @@ impl FolderThread {
         self.to_close.extend(batches);
     }
 
-    /// Takes notes until told to stop (`true`) or until the root is lost (`false`).
+    /// Takes notes until told to stop (`true`) or until the root is lost (`false`); then lets the
+    /// workers finish what they have begun.
     pub fn run(&mut self, notes: &Receiver<Note>) -> bool {
+        let stopped = self.work(notes);
+        self.wind_down(notes);
+        stopped
+    }
+
+    fn work(&mut self, notes: &Receiver<Note>) -> bool {
         if self.workers.watcher.is_none() {
             self.scan(None);
         }
@@ -204,8 +214,9 @@ impl FolderThread {
         match note {
             Note::Event(event) => self.tell(event),
             Note::Settled(event, batch) => {
-                self.tell(event);
+                // Closed when the store is durable up to what the event makes of it.
                 self.to_close.extend(batch);
+                self.tell(event);
             }
             Note::Heard(heard) => self.heard(heard),
             Note::Looked(look, report) => self.looked(look, report),
@@ -247,10 +258,10 @@ impl FolderThread {
     fn act(&mut self, action: Action) {
         match action {
             Action::Look { look, what } => self.order_look(look, what),
-            Action::Settle { jobs } => self.send_or_fail(|w| w.settles.send(jobs).is_ok()),
+            Action::Settle { jobs } => self.send_or_fail(|w| w.settles.order(jobs)),
             Action::Persist { seq } => {
                 let done = std::mem::take(&mut self.to_close);
-                self.send_or_fail(|w| w.persists.send(PersistOrder { seq, done }).is_ok());
+                self.send_or_fail(|w| w.persists.order(PersistOrder { seq, done }));
             }
             Action::Fetch { ticket, peer, path, kind, content, size } => {
                 let fetch = Fetch { ticket, path, kind, content, size };
@@ -300,7 +311,7 @@ impl FolderThread {
     fn order_look(&mut self, look: LookId, what: Vec<Look>) {
         self.looking.push(look);
         self.folder.with_standing(|s| s.scanning += 1);
-        self.send_or_fail(|w| w.looks.send(LookOrder { look, what }).is_ok());
+        self.send_or_fail(|w| w.looks.order(LookOrder { look, what }));
     }
 
     /// Looks at single paths soon.

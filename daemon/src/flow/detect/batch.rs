@@ -1,5 +1,6 @@
 //! What a walk has come across and not yet told: hashed together, told in order.
 
+use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,6 +17,9 @@ const ITEMS_MAX: usize = 500;
 
 /// Bytes hashed before the things before them are told. A single greater file comes alone.
 const BYTES_MAX: u64 = 64 << 20;
+
+/// How often a file that changes is read in a row.
+const TRIES_MAX: u32 = 4;
 
 /// With fewer files to hash, threads cost more than they bring.
 const THREADED_FILES_MIN: usize = 16;
@@ -178,11 +182,27 @@ fn read_all(root: &Root, items: &[Item], window_ns: i64) -> Vec<Option<Outcome>>
     all.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
+/// Digests a file, at once again when it changed meanwhile: the writer of a small log is met
+/// between two of its lines before long, while to wait would be to wait for the next ones.
+fn digest_between_writes(
+    fd: &OwnedFd,
+    average_before: Option<u32>,
+    window_ns: i64,
+) -> Result<Digest, DigestError> {
+    let mut tries = 1;
+    loop {
+        match digest_file(fd, average_before, window_ns) {
+            Err(DigestError::Changed) if tries < TRIES_MAX => tries += 1,
+            answer => return answer,
+        }
+    }
+}
+
 /// Reads one file; `None` for what needs no reading.
 fn read(root: &Root, item: &Item, window_ns: i64) -> Option<Outcome> {
     let What::File { average_before, .. } = item.what else { return None };
     Some(match root.open_file(&item.path) {
-        Ok(fd) => match digest_file(&fd, average_before, window_ns) {
+        Ok(fd) => match digest_between_writes(&fd, average_before, window_ns) {
             Ok(digest) => Outcome::Read(digest),
             Err(DigestError::Changed | DigestError::Gone) => Outcome::Again,
             Err(DigestError::Trouble(trouble)) => Outcome::Trouble(trouble),

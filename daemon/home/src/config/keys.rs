@@ -28,7 +28,7 @@ pub(super) const DEVICE: &[&str] = &["id", "name", "addresses"];
 
 /// Keys of one `[[folder]]`.
 pub(super) const FOLDER: &[&str] =
-    &["id", "label", "path", "path_bytes", "role", "devices", "paused"];
+    &["id", "label", "path", "path_bytes", "role", "devices", "paused", "in_place"];
 
 /// What a settable key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -58,6 +58,7 @@ impl ConfigFile {
         let role = Some(folder.role).filter(|role| *role != Role::default());
         put(table, "role", role.map(|role| role.as_str().into()));
         put(table, "paused", folder.paused.then(|| true.into()));
+        put(table, "in_place", list_unless_empty(&folder.in_place));
     }
 
     /// Removes the folder `id`; returns whether it was there.
@@ -148,6 +149,7 @@ mod tests {
             role: Role::SendReceive,
             devices: devices.to_vec(),
             paused: false,
+            in_place: Vec::new(),
         }
     }
 
@@ -246,6 +248,7 @@ mod tests {
                 role: [Role::SendReceive, Role::SendOnly, Role::ReceiveOnly][role],
                 devices: devices.iter().map(|device| device.id).collect(),
                 paused,
+                in_place: vec!["*.log".to_owned(); usize::from(paused)],
             };
             for device in &devices {
                 file.put_device(device);

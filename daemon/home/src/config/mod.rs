@@ -163,6 +163,9 @@ pub struct FolderConfig {
     pub devices: Vec<DeviceId>,
     /// Whether it rests until resumed.
     pub paused: bool,
+    /// Patterns of `.stignore`'s language for files that are rewritten where they are, instead of
+    /// another inode taking their name.
+    pub in_place: Vec<String>,
 }
 
 /// Which way a folder's changes go on this device.

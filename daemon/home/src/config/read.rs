@@ -89,6 +89,7 @@ fn read_folder(
         role: role.as_deref().and_then(Role::parse).unwrap_or_default(),
         devices: with,
         paused: section.flag("paused")?,
+        in_place: section.checked_list("in_place", values::pattern)?.unwrap_or_default(),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ignore_rules::Rules;
 use syncd_core::model::DeviceId;
 
 use super::DeviceConfig;
@@ -85,6 +86,18 @@ pub(super) fn folder_path(text: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
+/// Checks one line of the ignore file's language. Files cannot be included here.
+pub(super) fn pattern(text: &str) -> Result<(), String> {
+    let sources = [("in_place", text.as_bytes())];
+    let parsed = Rules::parse(&sources, &mut |_: &str| None::<Vec<u8>>);
+    let is_one = !text.trim().is_empty() && !text.contains(['\n', '\r']);
+    match parsed {
+        Ok(_) if is_one => Ok(()),
+        Ok(_) => Err(format!("{text:?} is not one pattern")),
+        Err(error) => Err(format!("{text:?} is no pattern: {error}")),
+    }
+}
+
 /// Finds the device that `text` means: a full id or PeerId, else the name of one of `devices`,
 /// else the unique beginning of an id, of at least 7 characters.
 pub(super) fn device_ref(text: &str, devices: &[DeviceConfig]) -> Result<DeviceId, String> {
@@ -148,6 +161,12 @@ mod tests {
             (http, "0.0.0.0:8385", false, "open to the network"),
             (http, "localhost:8385", false, "a name is no address"),
             (http, "8385", false, "a port alone"),
+            (pattern, "*.log", true, "a plain pattern"),
+            (pattern, "!keep.log", true, "an exception"),
+            (pattern, "src/[a", false, "an open bracket"),
+            (pattern, " ", false, "nothing"),
+            (pattern, "a\nb", false, "two at once"),
+            (pattern, "#include rules", false, "no file is read for it"),
             (named, "devbox", true, "a plain name"),
             (named, "Björn's box", true, "letters and a blank inside"),
             (named, "", false, "nothing"),

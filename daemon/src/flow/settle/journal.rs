@@ -48,6 +48,10 @@ pub(super) struct Moved {
     pub(super) via: Option<String>,
     /// The inode of our own file that had the name `via` before an exchange.
     pub(super) ours: u64,
+    /// The name in staging of the bytes that are written over it in place: then what lies in the
+    /// trash is a copy, and the inode stays where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rewrite: Option<String>,
 }
 
 /// A path as text where it is text, else as hexadecimal digits.
@@ -85,6 +89,7 @@ impl Moved {
             inode: 0,
             via: None,
             ours: 0,
+            rewrite: None,
         }
     }
 

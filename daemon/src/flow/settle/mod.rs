@@ -7,7 +7,8 @@
 //! caller commits its index and closes the intents. [`Hands::recover`] runs before all of it.
 //!
 //! # Invariants
-//! - A user's file is never written in place: another inode takes its name.
+//! - A user's file is never written in place, another inode takes its name, but where the user
+//!   asked for it ([`SettleOptions::in_place`]).
 //! - What is displaced is looked at after it was moved out of the way. If it is not what was
 //!   expected it is kept beside the new version as a conflict copy; else it goes to the trash.
 //! - Only [`Hands::prune`] and [`Hands::empty`] end a user's bytes, and only ones in the trash.
@@ -25,6 +26,7 @@ mod late;
 mod ready;
 mod replace;
 mod restart;
+mod rewrite;
 mod room;
 pub mod staging;
 mod take;
@@ -55,6 +57,10 @@ pub use trash::{Pruned, TrashEntry, TrashError, Why};
 /// nanoseconds since 1970. The copy lies in the same directory.
 pub type NameCopy = Arc<dyn Fn(&RelPath, i64) -> RelPath + Send + Sync>;
 
+/// Tells whether a path's bytes are rewritten where they are, instead of another inode taking its
+/// name.
+pub type InPlace = Arc<dyn Fn(&RelPath) -> bool + Send + Sync>;
+
 /// How long, how often and how much displaced versions are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryLimits {
@@ -80,6 +86,8 @@ pub struct SettleOptions {
     pub name_copy: NameCopy,
     /// What the trash keeps.
     pub limits: HistoryLimits,
+    /// Which files are rewritten in place.
+    pub in_place: InPlace,
 }
 
 impl fmt::Debug for SettleOptions {
@@ -129,6 +137,8 @@ pub(super) enum Moment {
     Trashed,
     /// A new file has its name.
     Installed,
+    /// A piece of a file was written over in place.
+    Rewriting,
     /// A file has its new mode and time, and was found to hold the known bytes.
     Dressed,
     /// A conflict's loser has its second name.
@@ -174,6 +184,14 @@ impl Hands {
     #[must_use]
     pub fn root(&self) -> &Root {
         &self.inner.root
+    }
+
+    /// Tells whether somebody removed staging or trash under these hands (`git clean -ffdx` does):
+    /// new hands on a newly prepared root are needed.
+    #[must_use]
+    pub fn are_cut_off(&self) -> bool {
+        let is_gone = |fd: &OwnedFd| system::stat_of(fd).is_ok_and(|s| system::links_of(&s) == 0);
+        is_gone(&self.inner.staging) || is_gone(&self.inner.trash)
     }
 
     fn staging(&self) -> BorrowedFd<'_> {

@@ -61,6 +61,14 @@ impl Hands {
             Expect::Known { kind, stat, content } => {
                 let known = Known { kind, stat, content };
                 run.will_touch(path);
+                let are_files = (kind, readied.kind) == (Kind::File, Kind::File);
+                if are_files
+                    && (self.inner.options.in_place)(path)
+                    && let Some(left) = self.rewrite(&spot, readied, &known)?
+                {
+                    run.left(path, Kind::File, Some(left));
+                    return Ok(());
+                }
                 if self.root().abilities().exchange {
                     self.exchange(&spot, readied, &known)?;
                 } else {
@@ -107,7 +115,9 @@ impl Hands {
         self.pass(Moment::Asked);
         let swap = RenameFlags::EXCHANGE;
         let name = readied.name.as_str();
-        match fs::renameat_with(self.staging(), name, spot.way(), spot.name(), swap) {
+        // From the user's name to ours: whoever watches the directory is told of the two halves in
+        // this order, and so last that something has come.
+        match fs::renameat_with(spot.way(), spot.name(), self.staging(), name, swap) {
             Ok(()) => self.pass(Moment::Swapped),
             Err(Errno::NOENT) => return self.give_up(&moved, spot.overtaken()),
             Err(errno) => return self.give_up(&moved, said(errno)),

@@ -93,6 +93,9 @@ impl Hands {
 
     /// Finds a version whose displacement was written down but not its end.
     fn recover_moved(&self, moved: &Moved, found: &mut Recovered) -> io::Result<()> {
+        if let Some(staged) = &moved.rewrite {
+            return self.recover_rewrite(moved, staged, found);
+        }
         let name = moved.name();
         if system::stat_at(self.trash(), name.as_bytes())?.is_some() {
             if hash_at(self.trash(), name.as_bytes())? == Some(moved.content()) {

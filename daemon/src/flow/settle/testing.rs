@@ -186,8 +186,11 @@ fn hands_at(at: &Path, lessen: &dyn Fn(&mut Abilities)) -> Hands {
         let name = format!("{path}.copy");
         RelPath::parse(name).unwrap()
     };
-    let options =
-        SettleOptions { name_copy: Arc::new(name_copy), limits: HistoryLimits::default() };
+    let options = SettleOptions {
+        name_copy: Arc::new(name_copy),
+        limits: HistoryLimits::default(),
+        in_place: Arc::new(|path| path.name().ends_with(b".live")),
+    };
     Hands::new(root.limited_to(abilities), options).unwrap()
 }
 

@@ -76,6 +76,7 @@ impl FrontDesk {
             role: Role::default(),
             devices: offers.into_iter().map(|(device, _)| device).collect(),
             paused: false,
+            in_place: Vec::new(),
         };
         self.keep_folder(settings.clone()).await?;
         self.begin(settings)?;

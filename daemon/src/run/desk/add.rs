@@ -54,6 +54,7 @@ impl FrontDesk {
             role: stored_role(request.role),
             devices,
             paused: false,
+            in_place: Vec::new(),
         };
         self.keep_folder(settings.clone()).await?;
         let folder = self.begin(settings)?;

@@ -312,6 +312,7 @@ mod tests {
             role: Default::default(),
             devices: Vec::new(),
             paused: false,
+            in_place: Vec::new(),
         };
         for (place, why) in [
             ("work", Some("is the folder 'work' already")),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use ignore_rules::Rules;
 use syncd_api::sentence;
 use syncd_core::engine::{Engine, EngineConfig, Event, Intended};
 use syncd_core::flow::plan::conflict;
@@ -17,12 +18,15 @@ use super::thread::{FolderThread, Workers};
 use super::{Folder, FolderScope, Note, Parts, looks, settles};
 use crate::flow::detect::Watcher;
 use crate::flow::index::{Intent, Ledger, RootToken, Store};
-use crate::flow::settle::{Hands, HistoryLimits, SettleOptions};
+use crate::flow::settle::{Hands, HistoryLimits, InPlace, SettleOptions};
 use crate::run::{Daemon, Happening};
 use crate::world::disk::{self, DiskError, Root, RootProblem};
 
 /// How often a root that is not there is looked for.
 const ROOT_WAIT: Duration = Duration::from_secs(3);
+
+/// The setting that says which files are rewritten where they are.
+const IN_PLACE: &str = "in_place";
 
 /// Why a folder cannot be used now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,7 +108,7 @@ fn open(daemon: &Arc<Daemon>, folder: &Folder) -> Result<FolderThread, Halt> {
     let config = folder.config();
     let root = open_root(&config)?;
     recognise(&root, folder, &daemon.ledger)?;
-    let hands = hands_on(daemon, &root)?;
+    let hands = hands_on(daemon, &root, &config)?;
     let recovered = hands
         .recover(crate::run::now_unix_ms())
         .map_err(|error| Halt::of("what an earlier run left cannot be put in order", &error))?;
@@ -172,7 +176,7 @@ fn recognise(root: &Root, folder: &Folder, ledger: &Ledger) -> Result<(), Halt> 
     Ok(())
 }
 
-fn hands_on(daemon: &Daemon, root: &Root) -> Result<Hands, Halt> {
+fn hands_on(daemon: &Daemon, root: &Root, config: &FolderConfig) -> Result<Hands, Halt> {
     let limits = daemon.config().limits;
     let me: DeviceId = daemon.me;
     let options = SettleOptions {
@@ -184,8 +188,22 @@ fn hands_on(daemon: &Daemon, root: &Root) -> Result<Hands, Halt> {
             versions_max: limits.history_versions as usize,
             disk_percent_max: u64::from(limits.history_percent),
         },
+        in_place: in_place_of(config)?,
     };
     Hands::new(root.clone(), options).map_err(|error| Halt::of("'.syncd' cannot be used", &error))
+}
+
+/// Reads which files are rewritten where they are: those that the folder's patterns match, as
+/// lines of an ignore file would.
+fn in_place_of(config: &FolderConfig) -> Result<InPlace, Halt> {
+    let text = config.in_place.join("\n");
+    let rules = Rules::parse(&[(IN_PLACE, text.as_bytes())], &mut |_: &str| None)
+        .map_err(|error| Halt::of("the folder's 'in_place' cannot be used", &error))?;
+    // Lines that are built in say what is not synced, and nothing here.
+    Ok(Arc::new(move |path: &RelPath| {
+        let verdict = rules.verdict(path.as_bytes(), false);
+        verdict.ignored && verdict.rule.is_some_and(|rule| &*rule.file == IN_PLACE)
+    }))
 }
 
 fn engine_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Engine, Halt> {

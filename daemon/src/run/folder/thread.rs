@@ -207,6 +207,8 @@ impl FolderThread {
         }
         if let Err(problem) = self.parts.root.is_in_place() {
             self.failed = Some(problem.to_string());
+        } else if self.parts.hands.are_cut_off() {
+            self.failed = Some("its '.syncd' was removed; it is made again".to_owned());
         }
     }
 

@@ -40,10 +40,10 @@ fn a_database_is_consistent_once_its_writer_is_done() {
                 .spawn()
                 .unwrap();
             let limit = Duration::from_secs(300);
-            eventually(limit, "the database is written", || match writer.try_wait().unwrap() {
-                Some(status) => Ok(assert!(status.success(), "{status}")),
-                None => Err("the writer still runs".to_owned()),
+            let status = eventually(limit, "the database is written", || {
+                writer.try_wait().unwrap().ok_or_else(|| "the writer still runs".to_owned())
             });
+            assert!(status.success(), "{journal}: {status}");
             agree_without_conflict(&pair, journal);
             for side in [here, there] {
                 let check = sqlite(&side.path(&name), "pragma integrity_check;");

@@ -2,7 +2,7 @@
 //! both share the files.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -99,7 +99,7 @@ fn git_on_one_side_loses_nothing_and_makes_no_conflict_whatever_the_other_does()
             let [first, second] = pair.sides();
             let (here, there) = if of_laptop { first } else { second };
             for side in [here, there] {
-                assert_eq!(copies(side), [PathBuf::new(); 0], "{because}");
+                assert_eq!(copies(side), [""; 0], "{because}");
                 let text = fs::read_to_string(side.path("repo/src/1/1.c")).unwrap();
                 assert_eq!(text, "feature 1\n", "{because}");
                 if let Some(edited) = &edited {
@@ -132,7 +132,7 @@ fn a_checkout_on_both_sides_at_once_agrees() {
         });
         agree_on_work(&pair, "equal content is no conflict");
         for (here, _) in pair.sides() {
-            assert_eq!(copies(here), [PathBuf::new(); 0], "{branch}");
+            assert_eq!(copies(here), [""; 0], "{branch}");
             assert_eq!(status(here), "", "{branch}: both know what they have");
         }
     }
@@ -149,7 +149,7 @@ fn what_both_sides_really_edited_is_kept_twice() {
     agree_on_work(&pair, "a conflict");
     let found = copies(&pair.laptop);
     assert_eq!(found.len(), 1, "of forty files one was edited on both sides: {found:?}");
-    let mut texts: Vec<_> = [Path::new("repo/src/1/1.c"), &found[0]]
+    let mut texts: Vec<_> = ["repo/src/1/1.c", &found[0]]
         .map(|path| fs::read_to_string(pair.laptop.path(path)).unwrap())
         .into();
     texts.sort();

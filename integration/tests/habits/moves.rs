@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use syncd_integration::process::{Noise, Pair, differences, eventually, nodes, write};
+use syncd_integration::process::{Noise, Pair, eventually, nodes, write};
 
 use super::{ARRIVES_MAX, agree_without_conflict, copies};
 
@@ -200,7 +200,7 @@ fn moves_on_both_sides_lose_nothing_and_make_no_conflict() {
             });
             assert!(files >= 5, "{because}: {dir} holds {files} files");
         }
-        assert_eq!(copies(&pair.laptop), [PathBuf::new(); 0], "{because}");
+        assert_eq!(copies(&pair.laptop), [""; 0], "{because}");
     }
 }
 
@@ -236,7 +236,6 @@ fn a_terminal_in_a_directory_that_is_renamed_elsewhere_loses_nothing() {
         pair.agree();
         assert_eq!(fs::read_to_string(here.path("renamed/file")).unwrap(), "found\n");
         assert!(!here.path("project").exists(), "the old name does not come back");
-        assert_eq!(differences(here.root(), there.root()), [String::new(); 0]);
         fs::remove_dir_all(here.path("renamed")).unwrap();
         here.flush();
     }

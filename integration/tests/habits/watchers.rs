@@ -61,9 +61,10 @@ fn heard_of(
 }
 
 type Change = fn(&Path);
+type Told = &'static [(&'static str, &'static [ReadFlags])];
 
 /// What is done on one side, and what a watcher on the other side hears, by name.
-const HEARD: &[(&str, Change, &[(&str, &[ReadFlags])])] = &[
+const HEARD: &[(&str, Change, Told)] = &[
     ("a new file comes whole", |r| write(&r.join("a"), "one\n"), &[("a", &[ReadFlags::MOVED_TO])]),
     (
         "a new version takes the old one's name: the last word is that it came",

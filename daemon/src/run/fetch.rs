@@ -269,12 +269,19 @@ impl Inner {
         fetch: &Fetch,
         list: &BlockList,
     ) -> Result<(StagedWriter, Vec<Missing>), PullError> {
-        let begun = self.parts.hands.begin(fetch.content, fetch.size);
-        let writer = begun.map_err(|error| pull_error(&error))?;
+        let zeros = digest::zero_block(list.average_bytes);
+        let is_zero = |block: &Missing| (block.1, block.2) == (zeros.size, zeros.id);
         let mut missing: Vec<Missing> =
             list.placed().map(|(offset, block)| (offset, block.size, block.id)).collect();
+        let zero_bytes: u64 = missing.iter().filter(|b| is_zero(b)).map(|b| u64::from(b.1)).sum();
+        let needed_bytes = fetch.size - zero_bytes.min(fetch.size);
+        let begun = self.parts.hands.begin_sparse(fetch.content, fetch.size, needed_bytes);
+        let writer = begun.map_err(|error| pull_error(&error))?;
         if writer.is_resumed() {
             missing.retain(|(offset, size, id)| !holds(&writer, *offset, *size, *id));
+        } else {
+            // What is never written reads as zeros.
+            missing.retain(|block| !is_zero(block));
         }
         if let Some(old) = self.old_version(fetch) {
             let sources: BTreeMap<u64, Source> =

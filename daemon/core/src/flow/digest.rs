@@ -85,6 +85,8 @@ pub struct Cutter {
     held: Vec<u8>,
     start: usize,
     blocks: Vec<Block>,
+    /// The block that a long run of zeros is cut into, once one came.
+    zeros: Option<Block>,
 }
 
 impl Cutter {
@@ -94,7 +96,7 @@ impl Cutter {
     pub fn new(average: u32) -> Self {
         let rungs = LADDER.map(|(_, rung)| rung);
         let average = rungs.into_iter().find(|rung| *rung >= average).unwrap_or(rungs[2]);
-        Self { average, held: Vec::new(), start: 0, blocks: Vec::new() }
+        Self { average, held: Vec::new(), start: 0, blocks: Vec::new(), zeros: None }
     }
 
     /// Takes the next bytes of the content, any number of them.
@@ -112,6 +114,33 @@ impl Cutter {
         }
     }
 
+    /// Takes `count` zeros, as [`Cutter::feed`] would, without looking at each: a hole of a file
+    /// costs next to nothing.
+    pub fn feed_zeros(&mut self, count: u64) {
+        let (mut left, mut fed) = (count, 0);
+        // Until nothing but zeros waits to be cut, they are fed like other bytes.
+        while (self.held.len() - self.start) as u64 > fed {
+            let piece = left.min(ZEROS.len() as u64);
+            if piece == 0 {
+                return;
+            }
+            // A piece has 64 KiB at most.
+            self.feed(&ZEROS[..usize::try_from(piece).unwrap_or_default()]);
+            (left, fed) = (left - piece, fed + piece);
+        }
+        let block = self.zeros.unwrap_or_else(|| zero_block(self.average));
+        self.zeros = Some(block);
+        let mut waiting = (self.held.len() - self.start) as u64 + left;
+        while waiting >= u64::from(block_bytes_max(self.average)) {
+            self.blocks.push(block);
+            waiting -= u64::from(block.size);
+        }
+        self.held.clear();
+        self.start = 0;
+        // Less than the greatest block.
+        self.held.resize(usize::try_from(waiting).unwrap_or_default(), 0);
+    }
+
     /// Ends the content.
     #[must_use]
     pub fn finish(mut self) -> BlockList {
@@ -122,17 +151,31 @@ impl Cutter {
     }
 
     fn cut(&mut self) {
-        let rest = &self.held[self.start..];
-        let average = self.average as usize;
-        let (strict, loose) = v2020::select_masks(average, Normalization::Level1);
-        let (min, max) = (average / 4, average * 4);
-        let (_, size) = v2020::cut(rest, min, average, max, strict, loose, strict << 1, loose << 1);
-        let bytes = &rest[..size];
-        // A block is at most 4 MiB.
-        let size_short = u32::try_from(size).unwrap_or(u32::MAX);
-        self.blocks.push(Block { id: BlockId::of(bytes), size: size_short });
-        self.start += size;
+        let block = first_block(&self.held[self.start..], self.average);
+        self.blocks.push(block);
+        self.start += block.size as usize;
     }
+}
+
+/// Cuts the first block off `rest`, which is the end of the content or at least as long as the
+/// greatest block.
+fn first_block(rest: &[u8], average: u32) -> Block {
+    let average = average as usize;
+    let (strict, loose) = v2020::select_masks(average, Normalization::Level1);
+    let (min, max) = (average / 4, average * 4);
+    let (_, size) = v2020::cut(rest, min, average, max, strict, loose, strict << 1, loose << 1);
+    // A block is at most 4 MiB.
+    Block { id: BlockId::of(&rest[..size]), size: u32::try_from(size).unwrap_or(u32::MAX) }
+}
+
+/// Zeros to feed from.
+const ZEROS: &[u8] = &[0; 64 << 10];
+
+/// Returns the block that zeros are cut into, as long as enough of them follow: bytes that are
+/// all alike have a cut at the first place that may have one, or nowhere before the maximum.
+#[must_use]
+pub fn zero_block(average: u32) -> Block {
+    first_block(&vec![0; block_bytes_max(average) as usize], average)
 }
 
 impl BlockList {
@@ -366,6 +409,28 @@ mod tests {
                 let at = offset as usize;
                 prop_assert_eq!(BlockId::of(&bytes[at..at + block.size as usize]), block.id);
             }
+        }
+
+        #[test]
+        fn a_run_of_zeros_is_cut_as_if_it_were_read(
+            runs in prop::collection::vec((any::<bool>(), 0usize..700_000), 1..6),
+            rung in 0usize..LADDER.len(),
+        ) {
+            let average = LADDER[rung].1;
+            let (mut skipped, mut read) = (Cutter::new(average), Cutter::new(average));
+            for (is_hole, count) in runs {
+                // Long enough for several of the greatest blocks of each rung.
+                let count = count << (2 * rung);
+                if is_hole {
+                    skipped.feed_zeros(count as u64);
+                    read.feed(&vec![0; count]);
+                } else {
+                    let bytes = noise(count.min(300_000), count as u64);
+                    skipped.feed(&bytes);
+                    read.feed(&bytes);
+                }
+            }
+            prop_assert_eq!(skipped.finish(), read.finish());
         }
 
         #[test]

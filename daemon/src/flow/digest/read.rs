@@ -4,6 +4,7 @@
 //! - A digest is never of a mix of two versions, as far as `stat` can tell: size, times and inode
 //!   are the same before and after.
 //! - Files are read with `pread`, never mapped: another process may truncate them at any moment.
+//! - A hole is hashed as the zeros it stands for, and not read.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use syncd_core::flow::settle::Trouble;
 use syncd_core::model::{ContentId, StatKey};
 
 use super::trust::{is_fresh, now_ns};
-use crate::world::disk::{system, trouble_of};
+use crate::world::disk::{holes, system, trouble_of};
 
 /// What a file held.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,9 @@ pub enum DigestError {
 
 /// Bytes read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
+
+/// What a hole reads as.
+static ZEROS: [u8; BUFFER_BYTES] = [0; BUFFER_BYTES];
 
 /// After so many buffers the file is asked whether it still is the same, so that one which is
 /// being written is not read in vain to its end.
@@ -119,17 +123,28 @@ fn read_blocks(
     let mut cutter = Cutter::new(average);
     let mut whole = blake3::Hasher::new();
     let mut buffer = vec![0; BUFFER_BYTES];
-    let mut at = 0;
-    while at < stat.size {
-        let left = usize::try_from(stat.size - at).unwrap_or(usize::MAX);
-        let bytes = &mut buffer[..left.min(BUFFER_BYTES)];
-        fill(fd, bytes, at)?;
-        step();
-        whole.update(bytes);
-        cutter.feed(bytes);
-        at += bytes.len() as u64;
-        if at % (BUFFER_BYTES as u64 * BUFFERS_UNASKED) == 0 {
-            unchanged(fd, stat)?;
+    let mut asked = 0;
+    for stretch in holes::stretches(fd.as_fd(), stat.size) {
+        let (mut at, end) = (stretch.offset, stretch.offset + stretch.bytes);
+        if stretch.is_hole {
+            cutter.feed_zeros(stretch.bytes);
+        }
+        while at < end {
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+            let bytes = &mut buffer[..left.min(BUFFER_BYTES)];
+            if stretch.is_hole {
+                whole.update_rayon(&ZEROS[..bytes.len()]);
+            } else {
+                fill(fd, bytes, at)?;
+                step();
+                whole.update(bytes);
+                cutter.feed(bytes);
+            }
+            at += bytes.len() as u64;
+            if at - asked >= BUFFER_BYTES as u64 * BUFFERS_UNASKED {
+                asked = at;
+                unchanged(fd, stat)?;
+            }
         }
     }
     Ok((ContentId(*whole.finalize().as_bytes()), cutter.finish()))
@@ -210,6 +225,27 @@ mod tests {
             // Should this machine have stalled for a tick, neither is fresh any more.
             let late = now_ns() - digest.stat.ctime_ns > COARSE_WINDOW_NS;
             assert!(digest.fresh == fresh || late, "{size} bytes");
+        }
+    }
+
+    #[test]
+    fn a_hole_is_digested_as_the_zeros_it_reads_as() {
+        use std::os::unix::fs::FileExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (sparse, dense) = (dir.path().join("sparse"), dir.path().join("dense"));
+        for (size, written, because) in [
+            (5 * MIB, &[][..], "nothing but a hole"),
+            (5 * MIB + 1, &[MIB][..], "holes on both sides"),
+            (40 * MIB, &[0, 30 * MIB + 7][..], "another rung, bytes at odd places"),
+        ] {
+            let file = File::create(&sparse).unwrap();
+            file.set_len(size as u64).unwrap();
+            for at in written {
+                file.write_all_at(&[9; 5000], *at as u64).unwrap();
+            }
+            fs::write(&dense, fs::read(&sparse).unwrap()).unwrap();
+            let [one, other] = [&sparse, &dense].map(|at| digest_file(&open(at), None, 0).unwrap());
+            assert_eq!((one.content, one.blocks), (other.content, other.blocks), "{because}");
         }
     }
 

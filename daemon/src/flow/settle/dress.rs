@@ -84,8 +84,8 @@ impl Hands {
             }
             fs::symlinkat(&target, self.staging(), name).map_err(said)?;
         } else {
-            self.room_for(&spot.path, key.size)?;
             let from = system::open_at(spot.way(), spot.name(), system::READ, 0).map_err(said)?;
+            self.room_for_copy(&spot.path, &from)?;
             let to = create(self.staging(), name).map_err(said)?;
             copy_bytes(&from, &to).map_err(said)?;
             if hash_of(to.as_fd()).map_err(said)?.0 != content {

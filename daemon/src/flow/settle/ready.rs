@@ -120,8 +120,9 @@ impl Hands {
             fs::renameat(staging, pool.as_str(), staging, name).map_err(said)?;
             system::open_at(staging, name.as_bytes(), system::READ, 0).map_err(said)?
         } else {
-            self.room_for(wanted.path, wanted.size)?;
-            self.copy_to(&pool, name).map_err(said)?
+            let from = system::open_at(staging, pool.as_bytes(), system::READ, 0).map_err(said)?;
+            self.room_for_copy(wanted.path, &from)?;
+            self.copy_to(&from, name).map_err(said)?
         };
         fs::fchmod(&fd, system::mode(wanted.mode & system::MODE_SYNCED)).map_err(said)?;
         fs::futimens(&fd, &times(wanted.mtime_ns)).map_err(said)?;
@@ -151,10 +152,9 @@ impl Hands {
     }
 
     /// Copies a staged content under a second name, sharing blocks where that works.
-    fn copy_to(&self, pool: &str, name: &str) -> io::Result<OwnedFd> {
-        let from = system::open_at(self.staging(), pool.as_bytes(), system::READ, 0)?;
+    fn copy_to(&self, from: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
         let to = create(self.staging(), name)?;
-        copy_bytes(&from, &to)?;
+        copy_bytes(from, &to)?;
         Ok(to)
     }
 

@@ -1,11 +1,14 @@
 //! How much may still be written: the disk is never filled to the brim.
 
+use std::os::fd::{AsFd, OwnedFd};
+
 use rustix::fs;
 use rustix::io::Errno;
 use syncd_core::flow::settle::SettleError;
 use syncd_core::model::RelPath;
 
 use super::Hands;
+use crate::world::disk::{holes, system};
 
 /// Most that stays free for others, in bytes. On disks below 100 GiB it is 1 % of the disk.
 pub(super) const FLOOR_BYTES_MAX: u64 = 1 << 30;
@@ -23,6 +26,17 @@ impl Hands {
             return Ok(());
         }
         Err(SettleError::NoRoom { path: path.clone(), needed_bytes: bytes, free_bytes })
+    }
+
+    /// Checks that a copy of `from` fits for `path`: what is a hole takes no room.
+    ///
+    /// # Errors
+    /// Those of [`Hands::room_for`].
+    pub(super) fn room_for_copy(&self, path: &RelPath, from: &OwnedFd) -> Result<(), SettleError> {
+        let stat = system::stat_of(from).map_err(|errno| self.said(path, 0, errno))?;
+        let size = system::key_of(&stat).size;
+        let held = holes::held_bytes(from.as_fd()).unwrap_or(size);
+        self.room_for(path, held.min(size))
     }
 
     /// Returns how many bytes of the disk are free to this user.

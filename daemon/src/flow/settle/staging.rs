@@ -11,9 +11,9 @@ use rustix::io::{self, Errno};
 use syncd_core::flow::settle::SettleError;
 use syncd_core::model::{ContentId, Kind, RelPath};
 
-use super::fill::{copy_bytes, hash_of, write_at};
+use super::fill::{copy_bytes, hash_of, write_sparse};
 use super::{Hands, locked};
-use crate::world::disk::{self, DiskError, system};
+use crate::world::disk::{self, DiskError, holes, system};
 
 /// Up to this many files are made durable one by one; more by one `syncfs`, which waits for
 /// everybody's dirty pages but only once.
@@ -113,10 +113,24 @@ impl Hands {
     /// [`StageError::Busy`] while another writer has it, [`StageError::NoRoom`] when it does
     /// not fit, [`StageError::Refused`].
     pub fn begin(&self, content: ContentId, size: u64) -> Result<StagedWriter, StageError> {
+        self.begin_sparse(content, size, size)
+    }
+
+    /// Does what [`Hands::begin`] does for a content of which `needed_bytes` take room on the
+    /// disk: the rest is zeros that are never written.
+    ///
+    /// # Errors
+    /// Those of [`Hands::begin`].
+    pub fn begin_sparse(
+        &self,
+        content: ContentId,
+        size: u64,
+        needed_bytes: u64,
+    ) -> Result<StagedWriter, StageError> {
         if !locked(&self.inner.writing).insert(content) {
             return Err(StageError::Busy { content });
         }
-        let opened = self.open_part(content, size);
+        let opened = self.open_part(content, needed_bytes);
         if opened.is_err() {
             locked(&self.inner.writing).remove(&content);
         }
@@ -154,6 +168,8 @@ impl Hands {
         let writer = self.begin(content, bytes.len() as u64)?;
         writer.cut(0)?;
         writer.write_at(0, bytes)?;
+        // Zeros at the end were left out.
+        writer.cut(bytes.len() as u64)?;
         writer.adopt()
     }
 
@@ -230,7 +246,9 @@ impl Hands {
 
     fn stage_copy(&self, from: &OwnedFd, content: ContentId) -> Result<(), StageError> {
         let stat = system::stat_of(from).map_err(|e| self.unstaged(content, 0, e))?;
-        let writer = self.begin(content, system::key_of(&stat).size)?;
+        let size = system::key_of(&stat).size;
+        let needed_bytes = holes::held_bytes(from.as_fd()).map_or(size, |held| held.min(size));
+        let writer = self.begin_sparse(content, size, needed_bytes)?;
         writer.cut(0)?;
         copy_bytes(from, &writer.fd).map_err(|e| self.unstaged(content, writer.size, e))?;
         writer.verify_and_adopt(None)
@@ -286,7 +304,7 @@ impl StagedWriter {
         self.resumed
     }
 
-    /// Writes a block at its offset, in any order.
+    /// Writes a block at its offset, in any order. One of zeros becomes a hole.
     ///
     /// # Errors
     /// [`StageError::TooLong`] beyond the promised size, [`StageError::NoRoom`],
@@ -296,7 +314,7 @@ impl StagedWriter {
         if end > self.size {
             return Err(StageError::TooLong { content: self.content, size: self.size, end });
         }
-        write_at(self.fd.as_fd(), offset, bytes).map_err(|e| self.refused(e))
+        write_sparse(self.fd.as_fd(), offset, bytes).map_err(|e| self.refused(e))
     }
 
     /// Reads back what lies at an offset, to find out what an earlier writer left; the count of

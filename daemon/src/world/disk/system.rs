@@ -186,21 +186,34 @@ pub fn clone_bytes(_from: BorrowedFd<'_>, _to: BorrowedFd<'_>) -> io::Result<()>
     Err(Errno::OPNOTSUPP)
 }
 
-/// Copies up to `count` bytes inside the kernel; 0 at the end.
+/// Copies up to `count` bytes at `offset` to the same place, inside the kernel; 0 at the end.
 ///
 /// # Errors
 /// `EXDEV`, `EINVAL`, `EOPNOTSUPP` or `ENOSYS` where the kernel cannot, else what it said.
 #[cfg(target_os = "linux")]
-pub fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, count: usize) -> io::Result<usize> {
-    io::retry_on_intr(|| fs::copy_file_range(from, None, to, None, count))
+pub fn copy_range(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    offset: u64,
+    count: usize,
+) -> io::Result<usize> {
+    io::retry_on_intr(|| {
+        let (mut reads, mut writes) = (offset, offset);
+        fs::copy_file_range(from, Some(&mut reads), to, Some(&mut writes), count)
+    })
 }
 
-/// Copies up to `count` bytes inside the kernel, where it can.
+/// Copies up to `count` bytes at `offset` to the same place, where the kernel can.
 ///
 /// # Errors
 /// Always `ENOSYS`.
 #[cfg(not(target_os = "linux"))]
-pub fn copy_range(_from: BorrowedFd<'_>, _to: BorrowedFd<'_>, _count: usize) -> io::Result<usize> {
+pub fn copy_range(
+    _from: BorrowedFd<'_>,
+    _to: BorrowedFd<'_>,
+    _offset: u64,
+    _count: usize,
+) -> io::Result<usize> {
     Err(Errno::NOSYS)
 }
 

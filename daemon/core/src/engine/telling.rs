@@ -172,6 +172,10 @@ impl Engine {
             while state.outgoing.has_news(durable) && state.outgoing.room() > 0 {
                 let limit = state.outgoing.room();
                 let told = state.outgoing.told();
+                if told >= durable && durable < committed {
+                    // Only the covered vector is left to tell, and that goes with the log's end.
+                    break;
+                }
                 let changes = changes_for(peer, index, told, durable, limit)?;
                 let at_end = changes.len() < limit;
                 let upto = match changes.last() {

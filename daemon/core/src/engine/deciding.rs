@@ -77,7 +77,9 @@ impl Engine {
     }
 
     fn gate_is_open(&self, path: &RelPath, news: &News) -> bool {
-        if self.rule_files.contains(path) {
+        // What lies in a directory of a rule file's name must be able to make room for the file.
+        let is_rules = |path: &RelPath| self.rule_files.contains(path);
+        if is_rules(path) || path.ancestors().any(|dir| is_rules(&dir)) {
             return true;
         }
         let after_settled = match news.from {

@@ -8,13 +8,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ignore_rules::Rules;
-use rustix::fd::AsFd;
 use syncd_core::engine::Scope as CoreScope;
 use syncd_core::model::{Kind, RelPath};
 
 use crate::flow::detect::Scope;
 use crate::flow::index::FolderIndex;
-use crate::world::disk::Root;
+use crate::world::disk::{DiskError, Root};
 
 /// The device's own rules, never synced, asked first.
 const LOCAL: &str = ".stignore.local";
@@ -64,8 +63,9 @@ impl FolderScope {
     /// Reads the rule files and takes them if they are good.
     pub(super) fn read(&self, index: &FolderIndex) -> Reading {
         let mut files = BTreeSet::new();
-        let local = self.text_of(LOCAL);
-        let shared = self.text_of(SHARED);
+        let mut unreadable = None;
+        let local = self.text_of(LOCAL, &mut unreadable);
+        let shared = self.text_of(SHARED, &mut unreadable);
         files.extend(RelPath::parse(SHARED));
         let mut sources: Vec<(&str, &[u8])> = Vec::new();
         if let Some(text) = &local {
@@ -76,10 +76,12 @@ impl FolderScope {
         }
         let mut include = |name: &str| {
             files.extend(RelPath::parse(name));
-            self.text_of(name)
+            self.text_of(name, &mut unreadable)
         };
         let parsed = Rules::parse(&sources, &mut include);
         let problem = match parsed {
+            // What a file that cannot be read ignores is not known: nothing may come of that.
+            Err(_) | Ok(_) if unreadable.is_some() => unreadable.unwrap_or_default(),
             Ok(mut rules) => {
                 if rules.wants_gitignore() {
                     self.feed_gitignores(&mut rules, index, &mut files);
@@ -120,7 +122,8 @@ impl FolderScope {
             true
         });
         for path in found {
-            if let Some(text) = self.bytes_of(&path) {
+            // One that cannot be read is git's to complain about.
+            if let Ok(Some(text)) = self.bytes_of(&path) {
                 let dir = path.parent().unwrap_or_else(RelPath::root);
                 rules.set_gitignore(dir.as_bytes(), Some(&text));
             }
@@ -128,19 +131,33 @@ impl FolderScope {
         }
     }
 
-    fn text_of(&self, name: &str) -> Option<Vec<u8>> {
-        self.bytes_of(&RelPath::parse(name).ok()?)
+    /// Reads a rule file; `None` when there is none, or when it cannot be read: then `unreadable`
+    /// says why.
+    fn text_of(&self, name: &str, unreadable: &mut Option<String>) -> Option<Vec<u8>> {
+        match self.bytes_of(&RelPath::parse(name).ok()?) {
+            Ok(text) => text,
+            Err(why) => {
+                unreadable.get_or_insert_with(|| format!("{name}: {why}"));
+                None
+            }
+        }
     }
 
-    fn bytes_of(&self, path: &RelPath) -> Option<Vec<u8>> {
-        let fd = self.root.open_file(path).ok()?;
-        let size = rustix::fs::fstat(fd.as_fd()).ok()?.st_size;
-        if u64::try_from(size).ok()? > RULE_BYTES_MAX {
-            return None;
+    fn bytes_of(&self, path: &RelPath) -> Result<Option<Vec<u8>>, String> {
+        let fd = match self.root.open_file(path) {
+            Ok(fd) => fd,
+            Err(DiskError::Missing { .. } | DiskError::NoWay { .. }) => return Ok(None),
+            Err(DiskError::OtherKind { .. }) => return Err("it is no file".to_owned()),
+            Err(error) => return Err(error.trouble().to_string()),
+        };
+        let refused = |error: std::io::Error| error.to_string();
+        let file = std::fs::File::from(fd);
+        if file.metadata().map_err(refused)?.len() > RULE_BYTES_MAX {
+            return Err("it has more than 4 MiB".to_owned());
         }
         let mut text = Vec::new();
-        std::io::Read::read_to_end(&mut std::fs::File::from(fd), &mut text).ok()?;
-        Some(text)
+        std::io::Read::read_to_end(&mut { file }, &mut text).map_err(refused)?;
+        Ok(Some(text))
     }
 
     /// Tells which rule decides on `path`.

@@ -101,6 +101,22 @@ impl Pair {
         pair
     }
 
+    /// Makes two running devices that share an empty folder, and that permissions keep out even
+    /// when the test runs as root.
+    #[must_use]
+    pub fn bound_by_permissions() -> Self {
+        let mut pair = Self::made(Listen::Port);
+        for device in [&mut pair.laptop, &mut pair.devbox] {
+            if rustix::process::geteuid().is_root() {
+                device.run_under(&["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]);
+            }
+            device.start();
+        }
+        introduce(&pair.laptop, &pair.devbox, &pair.devbox.address());
+        share(&pair.laptop, &pair.devbox);
+        pair
+    }
+
     fn made(laptop: Listen) -> Self {
         let scratch = Scratch::new();
         let laptop = Device::init(scratch.path(), "laptop", laptop);

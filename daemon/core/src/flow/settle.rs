@@ -209,6 +209,12 @@ pub enum Trouble {
     /// `EROFS`.
     #[error("the file system is read-only")]
     ReadOnly,
+    /// `EXDEV`, `EBUSY`: another file system is mounted on the way.
+    #[error("another file system is mounted there")]
+    Elsewhere,
+    /// A pipe, a socket, a device or a mount point has the name.
+    #[error("something that is never synced lies there")]
+    Occupied,
     /// `EIO` and its kin.
     #[error("the disk reported an error")]
     Disk,

@@ -101,6 +101,11 @@ impl Arms {
         self.armed.contains(dir)
     }
 
+    /// Tells whether `dir` should be watched and the system refused.
+    pub(super) fn is_unarmed(&self, dir: &RelPath) -> bool {
+        self.unarmed.contains(dir)
+    }
+
     pub(super) fn coverage(&self) -> Coverage {
         let (watched, unwatched) = (self.armed.len(), self.unarmed.len());
         let reason = self.reason.clone().filter(|_| unwatched > 0);

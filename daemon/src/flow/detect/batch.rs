@@ -10,7 +10,7 @@ use syncd_core::model::{ContentId, Kind, RelPath, StatKey};
 
 use super::{COSTLY_BYTES, LookReport, Problem, Sink, UNTRUSTED_CTIME};
 use crate::flow::digest::{Digest, DigestError, digest_file};
-use crate::world::disk::{DiskError, Root};
+use crate::world::disk::{DiskError, Odd, Root};
 
 /// Things told at a time.
 const ITEMS_MAX: usize = 500;
@@ -129,7 +129,7 @@ impl Item {
                 return None;
             }
             (What::File { .. }, Some(Outcome::Elsewhere)) => {
-                report.unsupported.push(path);
+                report.unsupported.push((path, Odd::Mount));
                 return None;
             }
             (What::File { .. }, Some(Outcome::Trouble(trouble))) => {

@@ -328,7 +328,9 @@ impl Ears {
             return self.own_changed(&path, change);
         }
         let structure = match change {
-            Change::Content | Change::Closed => false,
+            // Its mode may have been changed, so that it can be watched by now.
+            Change::Content => self.arms.is_unarmed(&path),
+            Change::Closed => false,
             // The system drops the watches of what leaves by itself.
             Change::Left => {
                 self.arms.forget(&path);

@@ -14,7 +14,7 @@ use syncd_core::model::{
 };
 use tempfile::TempDir;
 
-use super::{LookReport, Scanner, Scope, Sink};
+use super::{Links, LookReport, Scanner, Scope, Sink};
 use crate::world::disk::Root;
 
 /// A folder whose index takes what a look tells, as the engine would.
@@ -26,6 +26,7 @@ pub(super) struct Folder {
     pub(super) left_out: Vec<&'static str>,
     pub(super) not_entered: Vec<&'static str>,
     pub(super) window_ns: i64,
+    pub(super) links: Links,
 }
 
 #[derive(Default)]
@@ -80,8 +81,8 @@ impl Folder {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
         let (left_out, not_entered) = (Vec::new(), Vec::new());
-        let index = MemIndex::default();
-        Self { dir, root, index, counter: 0, left_out, not_entered, window_ns: 0 }
+        let (index, links) = (MemIndex::default(), Links::default());
+        Self { dir, root, index, counter: 0, left_out, not_entered, window_ns: 0, links }
     }
 
     pub(super) fn at(&self, name: impl AsRef<[u8]>) -> PathBuf {
@@ -102,7 +103,9 @@ impl Folder {
 
     pub(super) fn look_into(&self, look: &Look, told: &mut Told) -> LookReport {
         let window_ns = self.window_ns;
-        let scanner = Scanner { root: &self.root, known: &self.index, scope: self, window_ns };
+        let links = &self.links;
+        let scanner =
+            Scanner { root: &self.root, known: &self.index, scope: self, window_ns, links };
         scanner.look(look, told).unwrap()
     }
 

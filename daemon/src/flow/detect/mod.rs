@@ -7,6 +7,7 @@ mod batch;
 mod events;
 #[cfg(test)]
 mod ground;
+mod links;
 mod scan;
 
 use syncd_core::flow::detect::Seen;
@@ -16,7 +17,10 @@ use syncd_core::model::{ContentId, RelPath};
 
 pub use arms::Coverage;
 pub use events::{CookieError, Heard, WatchError, Watcher};
+pub use links::Links;
 pub use scan::Scanner;
+
+use crate::world::disk::Odd;
 
 /// What belongs to the folder's synced part: the rules of the ignore file, asked path by path.
 pub trait Scope {
@@ -69,7 +73,10 @@ pub struct LookReport {
     /// What could not be looked at, in the order of the walk.
     pub problems: Vec<Problem>,
     /// FIFOs, sockets, devices and directories on another file system, in the order of the walk.
-    pub unsupported: Vec<RelPath>,
+    pub unsupported: Vec<(RelPath, Odd)>,
+    /// Paths that were looked at with all below them: what was wrong there before and is not
+    /// told now is over.
+    pub covered: Vec<RelPath>,
     /// Paths to look at once more in a moment: they changed while they were looked at, or are so
     /// new that the next write might not show. What was found of the latter carries
     /// [`UNTRUSTED_CTIME`].
@@ -98,6 +105,8 @@ impl Problem {
 fn advice(trouble: Trouble) -> &'static str {
     match trouble {
         Trouble::Denied => "let the user that runs syncd read it, or ignore it in .stignore",
+        Trouble::Occupied => "ignore it in .stignore",
+        Trouble::Elsewhere => "unmount it, or ignore it in .stignore",
         Trouble::Disk => "check the disk and whether it is still mounted",
         Trouble::Exhausted => "raise the limit of open files for syncd",
         Trouble::Name => "rename it or ignore it in .stignore",

@@ -10,16 +10,16 @@
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FileType, Stat};
+use rustix::fs::FileType;
 use syncd_core::flow::detect::Look;
 use syncd_core::flow::index::{IndexError, Known};
 use syncd_core::flow::settle::Trouble;
 use syncd_core::model::{ContentId, Entry, Kind, RelPath, Standing, StatKey};
 
 use super::batch::Batch;
-use super::{LookReport, Problem, Scope, Sink, UNTRUSTED_CTIME};
+use super::{Links, LookReport, Problem, Scope, Sink, UNTRUSTED_CTIME};
 use crate::flow::digest::{is_fresh, now_ns};
-use crate::world::disk::{DiskError, Root, system, trouble_of};
+use crate::world::disk::{DiskError, Lstat, Odd, Root, system, trouble_of};
 
 /// Looks at one folder's root.
 #[derive(Clone, Copy)]
@@ -33,6 +33,8 @@ pub struct Scanner<'a> {
     /// For how long after a change a `stat` of this file system proves nothing: see
     /// [`crate::flow::digest::window_ns`].
     pub window_ns: i64,
+    /// Which files have several names, from look to look.
+    pub links: &'a Links,
 }
 
 /// One look under way.
@@ -45,12 +47,6 @@ struct Walk<'a, 's> {
     dirs: Vec<RelPath>,
 }
 
-/// A thing that lies somewhere.
-struct There {
-    kind: Option<Kind>,
-    stat: StatKey,
-}
-
 impl Scanner<'_> {
     /// Looks, and tells `sink` whatever differs from the index. Attest the root before and after.
     ///
@@ -59,14 +55,17 @@ impl Scanner<'_> {
     pub fn look(&self, look: &Look, sink: &mut dyn Sink) -> Result<LookReport, IndexError> {
         let report = LookReport { complete: true, ..LookReport::default() };
         let mut walk = Walk { at: *self, batch: Batch::default(), report, sink, dirs: Vec::new() };
-        let (path, deep) = match look {
+        let (path, mut deep) = match look {
             Look::Path(path) => (path, false),
             Look::Tree(path) => (path, true),
         };
         if path.is_root() {
-            walk.dirs.extend(deep.then(RelPath::root));
+            if deep {
+                self.links.begin_anew();
+                walk.dirs.push(RelPath::root());
+            }
         } else if walk.leads_to(path) {
-            walk.one(path, deep)?;
+            deep = walk.one(path, deep)?;
         }
         while let Some(dir) = walk.dirs.pop() {
             if walk.report.broken_off || walk.sink.is_over() {
@@ -77,6 +76,9 @@ impl Scanner<'_> {
         }
         walk.tell();
         walk.report.complete &= !walk.report.broken_off;
+        if deep && !walk.report.broken_off {
+            walk.report.covered.push(path.clone());
+        }
         Ok(walk.report)
     }
 }
@@ -87,23 +89,29 @@ impl Walk<'_, '_> {
         self.at.root.is_ours(path) && path.ancestors().all(|dir| self.at.scope.descend(&dir))
     }
 
-    /// Looks at one name, and below it if `deep`.
-    fn one(&mut self, path: &RelPath, deep: bool) -> Result<(), IndexError> {
+    /// Looks at one name, and below it if `deep` or if a directory's mode was changed: it may
+    /// have been closed to us until now. Tells whether all below it was looked at.
+    fn one(&mut self, path: &RelPath, deep: bool) -> Result<bool, IndexError> {
         let entry = self.at.known.get(path)?;
         self.report.names += 1;
         match self.at.root.stat(path) {
-            Ok(Some(lstat)) => {
+            Ok(Some(there)) => {
                 self.parents_first(path)?;
-                let there = There { kind: lstat.kind, stat: lstat.key };
+                let seen = entry.as_ref().and_then(|entry| entry.local.seen);
+                let deep = deep || seen.is_some_and(|seen| seen.mode != there.key.mode);
                 self.there(path, entry.as_ref(), &there)?;
                 if !deep {
                     self.dirs.clear();
                 }
+                return Ok(deep || there.kind != Some(Kind::Directory));
             }
             Ok(None) => self.missing(path, entry.as_ref())?,
-            Err(error) => self.hidden(path, &error),
+            Err(error) => {
+                self.hidden(path, &error);
+                return Ok(deep);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Tells the directories above `path` that the index does not hold yet, so that no one hears
@@ -118,8 +126,7 @@ impl Walk<'_, '_> {
             unknown.push((dir, entry));
         }
         for (dir, entry) in unknown.into_iter().rev() {
-            if let Ok(Some(lstat)) = self.at.root.stat(&dir) {
-                let there = There { kind: lstat.kind, stat: lstat.key };
+            if let Ok(Some(there)) = self.at.root.stat(&dir) {
                 self.there(&dir, entry.as_ref(), &there)?;
             }
         }
@@ -176,7 +183,7 @@ impl Walk<'_, '_> {
         }
         self.report.names += 1;
         match system::stat_at(dir.as_fd(), path.name()) {
-            Ok(Some(stat)) => self.there(path, entry, &self.sort(&stat)),
+            Ok(Some(stat)) => self.there(path, entry, &self.at.root.lstat_of(&stat)),
             // It went in between: the next look knows.
             Ok(None) => {
                 self.report.again.push(path.clone());
@@ -210,7 +217,7 @@ impl Walk<'_, '_> {
             {
                 self.missing(path, Some(entry))
             }
-            Ok(Some(stat)) => self.there(path, Some(entry), &self.sort(&stat)),
+            Ok(Some(stat)) => self.there(path, Some(entry), &self.at.root.lstat_of(&stat)),
             Err(errno) => {
                 self.hidden(path, &DiskError::of(path, errno));
                 Ok(())
@@ -218,23 +225,17 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn sort(&self, stat: &Stat) -> There {
-        let kind = system::kind_of(stat).filter(|kind| {
-            *kind != Kind::Directory || system::device_of(stat) == self.at.root.device_inode().0
-        });
-        There { kind, stat: system::key_of(stat) }
-    }
-
     /// Compares a thing that lies at `path` with the index.
     fn there(
         &mut self,
         path: &RelPath,
         entry: Option<&Entry>,
-        there: &There,
+        there: &Lstat,
     ) -> Result<(), IndexError> {
         let Some(kind) = there.kind else {
             if self.at.scope.synced(path, false) || self.at.scope.synced(path, true) {
-                self.report.unsupported.push(path.clone());
+                let odd = there.odd.unwrap_or(Odd::Unknown);
+                self.report.unsupported.push((path.clone(), odd));
             }
             return Ok(());
         };
@@ -246,19 +247,26 @@ impl Walk<'_, '_> {
             let (gone, _) = self.lost_below(path)?;
             self.batch.gone(gone);
         }
-        if !self.at.scope.synced(path, is_dir) || is_as_known(entry, kind, &there.stat) {
+        let has_names = kind == Kind::File && there.nlink > 1;
+        if has_names {
+            self.at.links.note(there.key.inode, path);
+        }
+        if !self.at.scope.synced(path, is_dir) || is_as_known(entry, kind, &there.key) {
             return Ok(());
         }
-        if self.batch.is_full_for(if kind == Kind::File { there.stat.size } else { 0 }) {
+        if has_names {
+            self.report.again.extend(self.at.links.others(there.key.inode, path));
+        }
+        if self.batch.is_full_for(if kind == Kind::File { there.key.size } else { 0 }) {
             self.tell();
         }
         match kind {
-            Kind::Directory => self.batch.directory(path.clone(), there.stat),
-            Kind::Symlink => self.symlink(path, there.stat),
+            Kind::Directory => self.batch.directory(path.clone(), there.key),
+            Kind::Symlink => self.symlink(path, there.key),
             Kind::File => {
                 let before = entry.map(|entry| entry.record.content);
                 let average = before.and_then(|content| self.sink.average_of(content));
-                self.batch.file(path.clone(), there.stat.size, average);
+                self.batch.file(path.clone(), there.key.size, average);
             }
             Kind::Tombstone => {}
         }
@@ -345,7 +353,9 @@ impl Walk<'_, '_> {
             DiskError::Missing { .. } | DiskError::NoWay { .. } | DiskError::OtherKind { .. } => {
                 self.report.again.push(path.clone());
             }
-            DiskError::OtherDevice { .. } => self.report.unsupported.push(path.clone()),
+            DiskError::OtherDevice { .. } => {
+                self.report.unsupported.push((error.path().clone(), Odd::Mount));
+            }
             DiskError::Foreign { .. } => {}
             DiskError::Refused { source, .. } => {
                 let trouble = trouble_of(*source);

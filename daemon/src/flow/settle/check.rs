@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Stat;
 use rustix::io::Errno;
-use syncd_core::flow::settle::SettleError;
+use syncd_core::flow::settle::{SettleError, Trouble};
 use syncd_core::model::{ContentId, Kind, StatKey};
 
 use super::{Hands, Spot, fill};
@@ -38,6 +38,7 @@ impl Hands {
             answer => answer.map_err(|errno| self.said(&spot.path, 0, errno))?,
         };
         let stat = system::stat_of(&fd).map_err(|errno| self.said(&spot.path, 0, errno))?;
+        self.is_ours_to_replace(spot, &stat)?;
         if is_as_known(&stat, kind, key) { Ok(Held { fd, stat }) } else { Err(spot.overtaken()) }
     }
 
@@ -45,7 +46,21 @@ impl Hands {
     pub(super) fn is_free(&self, spot: &Spot) -> Result<(), SettleError> {
         match spot.stat().map_err(|errno| self.said(&spot.path, 0, errno))? {
             None => Ok(()),
-            Some(_) => Err(spot.overtaken()),
+            Some(stat) => {
+                self.is_ours_to_replace(spot, &stat)?;
+                Err(spot.overtaken())
+            }
+        }
+    }
+
+    /// Makes sure that no pipe, socket, device or mount point lies at a path: no look would find
+    /// anything there that could be reconciled.
+    fn is_ours_to_replace(&self, spot: &Spot, stat: &Stat) -> Result<(), SettleError> {
+        match self.root().lstat_of(stat).kind {
+            Some(_) => Ok(()),
+            None => {
+                Err(SettleError::Trouble { path: spot.path.clone(), trouble: Trouble::Occupied })
+            }
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) fn problems_of(
         say(&root, why, &remedy);
     }
     if let Some(bad) = &standing.bad_rules {
-        say(&bad.file, &bad.what, "mend that line; until then the last good rules hold");
+        say(&bad.file, &bad.what, "mend it; until then the last good rules hold");
     }
     if let Some(why) = &standing.unwatched {
         let what = format!("not all directories are watched ({why}); they are scanned instead");
@@ -69,6 +69,8 @@ fn settle_remedy(error: &SettleError) -> &'static str {
         SettleError::Trouble { trouble, .. } => match trouble {
             Trouble::Denied => "let the user that runs syncd write there",
             Trouble::ReadOnly => "mount the file system writable",
+            Trouble::Occupied => "move away what lies there",
+            Trouble::Elsewhere => "unmount it, or ignore it in .stignore",
             Trouble::Disk => "check the disk and whether it is still mounted",
             Trouble::Exhausted => "raise the limit of open files for syncd",
             Trouble::Name => "rename it where it comes from",

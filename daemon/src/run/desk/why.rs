@@ -12,7 +12,7 @@ use super::places::Spot;
 use super::problems::told;
 use super::{FrontDesk, ask, blocking, unreadable};
 use crate::run::folder::{Folder, Parts};
-use crate::world::disk::{Lstat, OWN_NAME};
+use crate::world::disk::{Lstat, OWN_NAME, Odd};
 
 /// What the folder's engine says of a path.
 struct Inside {
@@ -34,7 +34,7 @@ struct Outside {
 impl FrontDesk {
     pub(super) async fn explain(&self, path: PathText) -> Result<Why, ApiError> {
         let Some(Spot { folder, rel }) = self.locate(&path).await? else {
-            let what = match path.path.split('/').any(|name| name == OWN_NAME) {
+            let what = match path.path.split('/').any(|name| name.eq_ignore_ascii_case(OWN_NAME)) {
                 true => "syncd keeps its own things there",
                 false => "it lies in no synced folder",
             };
@@ -242,7 +242,7 @@ fn on_disk(entry: Option<&Entry>, lstat: Option<&Lstat>) -> Option<Reason> {
         (None, None) => Some(reason(ReasonKind::Missing, "there is nothing and was nothing", None)),
         (_, Some(lstat)) if lstat.kind.is_none() => Some(reason(
             ReasonKind::Unsupported,
-            "it is neither a file, a directory nor a symlink, or lies on another disk",
+            &lstat.odd.unwrap_or(Odd::Unknown).to_string(),
             Some("ignore it in .stignore".to_owned()),
         )),
         (None, Some(_)) => Some(reason(ReasonKind::Quiet, FRESH, None)),
@@ -274,8 +274,8 @@ mod tests {
     #[test]
     fn what_lies_there_is_compared_with_what_is_known() {
         let stat = StatKey { inode: 1, size: 2, mtime_ns: 3, ctime_ns: 4, mode: 0o644 };
-        let file = Lstat { kind: Some(Kind::File), key: stat, nlink: 1 };
-        let pipe = Lstat { kind: None, ..file };
+        let file = Lstat { kind: Some(Kind::File), odd: None, key: stat, nlink: 1 };
+        let pipe = Lstat { kind: None, odd: Some(Odd::Fifo), ..file };
         for (lstat, kind, because) in [
             (None, Some(ReasonKind::Missing), "nothing anywhere"),
             (Some(&file), Some(ReasonKind::Quiet), "not looked at yet"),

@@ -12,7 +12,7 @@ use syncd_core::model::ContentId;
 use super::rules::FolderScope;
 use super::worker::Worker;
 use super::{Folder, Note, Parts};
-use crate::flow::detect::{LookReport, Scanner, Sink};
+use crate::flow::detect::{Links, LookReport, Scanner, Sink};
 use crate::flow::digest::{COARSE_WINDOW_NS, window_ns};
 use crate::flow::index::Store;
 
@@ -40,8 +40,9 @@ fn work(folder: &Folder, parts: &Parts, store: &Store, orders: &Receiver<LookOrd
         Ok(own) => window_ns(own.as_fd()),
         Err(_) => COARSE_WINDOW_NS,
     };
+    let links = Links::default();
     while let Ok(order) = orders.recv() {
-        let report = look(folder, parts, store, &order, window_ns);
+        let report = look(folder, parts, store, &order, window_ns, &links);
         folder.note(Note::Looked(order.look, report));
     }
 }
@@ -52,13 +53,15 @@ fn look(
     store: &Store,
     order: &LookOrder,
     window_ns: i64,
+    links: &Links,
 ) -> LookReport {
     let mut whole = LookReport { complete: true, ..LookReport::default() };
     if parts.root.is_in_place().is_err() {
         return LookReport { broken_off: true, complete: false, ..whole };
     }
     let scope: &Arc<FolderScope> = &parts.scope;
-    let scanner = Scanner { root: &parts.root, known: &parts.index, scope: &**scope, window_ns };
+    let (root, known) = (&parts.root, &parts.index);
+    let scanner = Scanner { root, known, scope: &**scope, window_ns, links };
     let mut teller = Teller { folder, store, look: order.look };
     for what in &order.what {
         match scanner.look(what, &mut teller) {
@@ -81,6 +84,7 @@ fn join(whole: &mut LookReport, part: LookReport) {
     whole.unsupported.extend(part.unsupported);
     whole.again.extend(part.again);
     whole.costly.extend(part.costly);
+    whole.covered.extend(part.covered);
     whole.names += part.names;
     whole.hashed_bytes += part.hashed_bytes;
 }

@@ -137,6 +137,25 @@ pub struct Standing {
     pub bad_rules: Option<BadRules>,
 }
 
+impl Standing {
+    /// Takes note of what a look could not look at. What was wrong where it looked is over.
+    fn take_problems(&mut self, report: &LookReport) {
+        if !self.problems.is_empty() {
+            let is_over =
+                |path: &RelPath| report.covered.iter().any(|at| path == at || path.is_below(at));
+            self.problems.retain(|path, _| !is_over(path));
+        }
+        for problem in &report.problems {
+            let text = (problem.what.clone(), problem.advice.to_owned());
+            self.problems.insert(problem.path.clone(), text);
+        }
+        for (path, odd) in &report.unsupported {
+            let text = (odd.to_string(), "ignore it in .stignore".to_owned());
+            self.problems.insert(path.clone(), text);
+        }
+    }
+}
+
 impl Folder {
     fn new(config: FolderConfig, notes: Sender<Note>) -> Self {
         Self {

@@ -36,9 +36,9 @@ pub struct FolderScope {
 /// Why rule files give no rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRules {
-    /// The file with the bad line.
+    /// The file with the bad line, or that cannot be read.
     pub file: RelPath,
-    /// The line, and what is wrong with it.
+    /// What is wrong with it, and with which line.
     pub what: String,
 }
 
@@ -79,17 +79,17 @@ impl FolderScope {
             self.text_of(name, &mut unreadable)
         };
         let parsed = Rules::parse(&sources, &mut include);
-        let problem = match parsed {
+        let problem = match (unreadable, parsed) {
             // What a file that cannot be read ignores is not known: nothing may come of that.
-            Err(_) | Ok(_) if unreadable.is_some() => unreadable.unwrap_or_default(),
-            Ok(mut rules) => {
+            (Some(bad), _) => bad,
+            (None, Ok(mut rules)) => {
                 if rules.wants_gitignore() {
                     self.feed_gitignores(&mut rules, index, &mut files);
                 }
                 let changed = self.take(rules, &files);
                 return Reading { problem: None, files, changed };
             }
-            Err(error) => BadRules {
+            (None, Err(error)) => BadRules {
                 file: RelPath::parse(&error.file).unwrap_or_else(|_| RelPath::root()),
                 what: format!("line {}: {}", error.line, error.reason),
             },
@@ -133,11 +133,12 @@ impl FolderScope {
 
     /// Reads a rule file; `None` when there is none, or when it cannot be read: then `unreadable`
     /// says why.
-    fn text_of(&self, name: &str, unreadable: &mut Option<String>) -> Option<Vec<u8>> {
-        match self.bytes_of(&RelPath::parse(name).ok()?) {
+    fn text_of(&self, name: &str, unreadable: &mut Option<BadRules>) -> Option<Vec<u8>> {
+        let file = RelPath::parse(name).ok()?;
+        match self.bytes_of(&file) {
             Ok(text) => text,
-            Err(why) => {
-                unreadable.get_or_insert_with(|| format!("{name}: {why}"));
+            Err(what) => {
+                unreadable.get_or_insert(BadRules { file, what });
                 None
             }
         }

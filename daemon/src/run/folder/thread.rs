@@ -341,16 +341,11 @@ impl FolderThread {
         }
         self.folder.with_standing(|s| {
             s.scanning = s.scanning.saturating_sub(1);
-            for problem in &report.problems {
-                let text = (problem.what.clone(), problem.advice.to_owned());
-                s.problems.insert(problem.path.clone(), text);
-            }
-            for path in &report.unsupported {
-                let what = "neither a file, a directory nor a symlink, or on another disk";
-                let text = (what.to_owned(), "ignore it in .stignore".to_owned());
-                s.problems.insert(path.clone(), text);
-            }
+            s.take_problems(&report);
         });
+        if self.folder.with_standing(|s| s.bad_rules.is_some()) {
+            self.read_rules_again();
+        }
         self.tell(Event::LookDone { look, attested: !report.broken_off });
         for done in self.scans.remove(&look).unwrap_or_default() {
             // Whoever asked may have gone.
@@ -432,6 +427,15 @@ impl FolderThread {
     pub fn read_rules(&mut self) {
         let reading = self.parts.scope.read(&self.index);
         self.take_rules(&reading);
+    }
+
+    /// Reads rule files that were bad: one that could not be read may be readable by now, and
+    /// the engine hears nothing of that.
+    fn read_rules_again(&mut self) {
+        let reading = self.parts.scope.read(&self.index);
+        if self.folder.with_standing(|s| s.bad_rules != reading.problem) {
+            self.take_rules(&reading);
+        }
     }
 
     fn take_rules(&mut self, reading: &rules::Reading) {

@@ -83,7 +83,7 @@ impl DiskError {
             Self::Missing { .. } => Trouble::Other(Errno::NOENT.raw_os_error()),
             Self::NoWay { .. } => Trouble::Other(Errno::NOTDIR.raw_os_error()),
             Self::OtherKind { .. } => Trouble::Other(Errno::OPNOTSUPP.raw_os_error()),
-            Self::OtherDevice { .. } => Trouble::Other(Errno::XDEV.raw_os_error()),
+            Self::OtherDevice { .. } => Trouble::Elsewhere,
             Self::Foreign { .. } => Trouble::Denied,
         }
     }
@@ -95,6 +95,7 @@ pub fn trouble_of(errno: Errno) -> Trouble {
     match errno {
         Errno::ACCESS | Errno::PERM => Trouble::Denied,
         Errno::ROFS => Trouble::ReadOnly,
+        Errno::XDEV | Errno::BUSY => Trouble::Elsewhere,
         Errno::IO | Errno::NXIO | Errno::NODEV | Errno::STALE | Errno::NOTCONN => Trouble::Disk,
         Errno::MFILE | Errno::NFILE | Errno::NOMEM => Trouble::Exhausted,
         Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => Trouble::Name,

@@ -7,7 +7,9 @@
 
 mod abilities;
 mod error;
+pub mod holes;
 mod identity;
+mod odd;
 mod reach;
 pub mod system;
 
@@ -22,6 +24,7 @@ use syncd_core::model::{FolderId, RelPath};
 pub use abilities::Abilities;
 pub use error::{DiskError, trouble_of};
 pub use identity::{Attested, RootProblem, RootToken};
+pub use odd::Odd;
 pub use reach::{Listed, Lstat};
 
 /// The directory in each root where syncd keeps what must lie on the same file system.

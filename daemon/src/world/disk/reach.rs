@@ -7,7 +7,7 @@ use rustix::io::{self, Errno};
 use syncd_core::model::{Kind, RelPath, StatKey};
 
 use super::system;
-use super::{DiskError, Root};
+use super::{DiskError, Odd, Root};
 
 /// What `lstat` said about a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Lstat {
     /// What lies there; `None` for what is never synced: FIFOs, sockets, devices, and directories
     /// on another file system.
     pub kind: Option<Kind>,
+    /// What it is if it is none of these.
+    pub odd: Option<Odd>,
     /// What the index remembers of it.
     pub key: StatKey,
     /// How many names the inode has.
@@ -172,11 +174,13 @@ impl Root {
         Ok(at)
     }
 
-    fn lstat_of(&self, stat: &rustix::fs::Stat) -> Lstat {
+    /// Returns what a `stat` says of something below the root.
+    pub fn lstat_of(&self, stat: &rustix::fs::Stat) -> Lstat {
         // Files may show another device than their directory on overlays, so only directories
         // are compared.
         let kind = system::kind_of(stat)
             .filter(|kind| *kind != Kind::Directory || system::device_of(stat) == self.held.device);
-        Lstat { kind, key: system::key_of(stat), nlink: system::links_of(stat) }
+        let odd = kind.is_none().then(|| Odd::of(stat));
+        Lstat { kind, odd, key: system::key_of(stat), nlink: system::links_of(stat) }
     }
 }

@@ -204,8 +204,9 @@ fn fifos_and_sockets_are_named_and_never_opened() {
     // A FIFO that were opened would block this test for ever.
     let (report, told) = folder.look(&tree());
     assert!(told.seen.is_empty(), "{:?}", told.seen);
-    let named: Vec<_> = report.unsupported.iter().map(ToString::to_string).collect();
-    assert_eq!(named, ["fifo", "socket", "was-a-file"]);
+    let named: Vec<_> = report.unsupported.iter().map(|(p, odd)| (p.to_string(), *odd)).collect();
+    let expected = [("fifo", Odd::Fifo), ("socket", Odd::Socket), ("was-a-file", Odd::Fifo)];
+    assert_eq!(named, expected.map(|(name, odd)| (name.to_owned(), odd)));
     assert!(report.complete && report.problems.is_empty());
 }
 
@@ -330,7 +331,9 @@ fn another_file_system_is_not_entered_and_hides_what_was_known() {
     folder.write("proc/version", "known from before the mount");
     folder.learn(&tree());
     let root = Root::open(std::path::Path::new("/")).unwrap();
-    let scanner = Scanner { root: &root, known: &folder.index, scope: &OnlyProc, window_ns: 0 };
+    let known = &folder.index;
+    let links = &Links::default();
+    let scanner = Scanner { root: &root, known, scope: &OnlyProc, window_ns: 0, links };
     for look in [tree(), Look::Tree(path("proc")), Look::Path(path("proc/version"))] {
         let mut told = Told::default();
         let report = scanner.look(&look, &mut told).unwrap();
@@ -378,7 +381,8 @@ fn what_cannot_be_read_is_a_problem_and_never_gone() {
                 true
             }
         }
-        let scanner = Scanner { root: &root, known: &index, scope: &All, window_ns: 0 };
+        let links = &Links::default();
+        let scanner = Scanner { root: &root, known: &index, scope: &All, window_ns: 0, links };
         let mut told = Told::default();
         let report = scanner.look(&tree(), &mut told).unwrap();
         let (seen, found) = (told.gone_names(), told.found_names());
@@ -426,7 +430,8 @@ fn a_single_file_folder_sees_its_one_name() {
     let folder = Folder::new();
     let id = syncd_core::model::FolderId::parse("f").unwrap();
     let root = Root::open_single(dir.path(), b"one", &id).unwrap();
-    let scanner = Scanner { root: &root, known: &folder.index, scope: &folder, window_ns: 0 };
+    let (known, links) = (&folder.index, &Links::default());
+    let scanner = Scanner { root: &root, known, scope: &folder, window_ns: 0, links };
     for (look, names) in [
         (tree(), &["one"][..]),
         (Look::Path(path("one")), &["one"]),

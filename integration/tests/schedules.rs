@@ -2,7 +2,7 @@
 //!
 //! `SYNCD_SEED=n` replays one; `SYNCD_LONG=1` tries a million.
 
-use syncd_core::model::RelPath;
+use syncd_core::model::{Favour, RelPath, Role};
 use syncd_integration::sim::explore::{self, Dice};
 use syncd_integration::sim::{self, Op, World};
 
@@ -21,14 +21,16 @@ enum Breed {
     Faults,
     /// And rules that change, stores that are lost.
     Fate,
+    /// And roles that change, joins and persons' words on who wins.
+    Roles,
 }
 
 fn path(text: &str) -> RelPath {
     RelPath::parse(text).expect("a path")
 }
 
-fn draw(dice: &mut Dice) -> (World, Vec<(usize, Op)>, Breed) {
-    let breed = [Breed::Users, Breed::Faults, Breed::Fate][dice.below(3)];
+fn draw(dice: &mut Dice, breeds: &[Breed]) -> (World, Vec<(usize, Op)>, Breed) {
+    let breed = breeds[dice.below(breeds.len())];
     let devices = [2, 2, 3, 3, 4, 5][dice.below(6)];
     let hub = dice.below(2) == 0;
     let parity = [None, Some(0), Some(1)][dice.below(3)];
@@ -62,6 +64,7 @@ fn act(dice: &mut Dice, at: usize, breed: Breed) -> Op {
         Breed::Users => 10,
         Breed::Faults => 16,
         Breed::Fate => 19,
+        Breed::Roles => 29,
     };
     match dice.below(kinds) {
         0..4 => Op::Write(one, name, mtime),
@@ -77,18 +80,33 @@ fn act(dice: &mut Dice, at: usize, breed: Breed) -> Op {
         15 => Op::Crash,
         16 => Op::LoseStore,
         17 => Op::Ignore([None, Some(path("d/e")), Some(path("q"))][dice.below(3)].clone()),
-        _ => Op::Reject,
+        18 => Op::Reject,
+        19..24 => Op::Role([Role::SendReceive, Role::SendOnly, Role::ReceiveOnly][dice.below(3)]),
+        24 | 25 => Op::Overrule,
+        26 | 27 => Op::GiveUp,
+        _ => Op::Rejoin([Favour::Here, Favour::There, Favour::Newer][dice.below(3)]),
     }
 }
 
-fn holds(seed: u64) -> Result<(), String> {
+fn holds(seed: u64, breeds: &[Breed]) -> Result<(), String> {
     let mut dice = Dice::new(seed);
-    let (world, ops, breed) = draw(&mut dice);
+    let (world, ops, breed) = draw(&mut dice, breeds);
     explore::random(world, &ops, seed, &|_| Ok(())).map_err(|what| format!("{breed:?} {what}"))
 }
 
 #[test]
 fn random_schedules_keep_the_laws() {
+    all_hold(&[Breed::Users, Breed::Faults, Breed::Fate]);
+}
+
+/// Whatever roles devices had and whoever was preferred: once all send and receive again, all is
+/// as it must be.
+#[test]
+fn roles_that_changed_leave_nothing_behind() {
+    all_hold(&[Breed::Roles]);
+}
+
+fn all_hold(breeds: &[Breed]) {
     let given = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match given("SYNCD_SEED") {
         Some(seed) => seed..seed + 1,
@@ -101,7 +119,7 @@ fn random_schedules_keep_the_laws() {
         if sim::world::is_told() {
             eprintln!("seed {seed}");
         }
-        let outcome = std::panic::catch_unwind(|| holds(seed));
+        let outcome = std::panic::catch_unwind(|| holds(seed, breeds));
         let outcome = outcome.unwrap_or_else(|_| Err(format!("seed {seed} panicked")));
         failed.extend(outcome.err());
         if failed.len() >= 20 {

@@ -6,8 +6,8 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use hyper::Method;
 use serde::Serialize;
 use syncd_api::{
-    self as api, AcceptReport, AcceptRequest, ApiError, Exit, FolderAdd, FolderAdded, FolderChange,
-    FolderMove, FolderRemoved, OfferedFolder, ShareRequest,
+    self as api, AcceptReport, AcceptRequest, ApiError, Decided, Exit, FolderAdd, FolderAdded,
+    FolderChange, FolderMove, FolderRemoved, OfferedFolder, ShareRequest,
 };
 
 use super::{Outcome, Session, ask, has_person};
@@ -60,6 +60,24 @@ enum Action {
         id: String,
         /// Where the root lies now
         path: PathBuf,
+    },
+    /// Make this device's files win everywhere, in a folder that only sends
+    ///
+    /// What other devices changed meanwhile, and this one did not take, is written over with what
+    /// lies here; what only they have is deleted. It goes into their trash.
+    #[command(after_long_help = "Example:\n  syncctl folder override work")]
+    Override {
+        /// The folder's id
+        id: String,
+    },
+    /// Undo what was changed here, in a folder that only receives
+    ///
+    /// Everything becomes as the other devices have it; what was changed here goes into the
+    /// trash, see: syncctl trash ls.
+    #[command(after_long_help = "Example:\n  syncctl folder revert work")]
+    Revert {
+        /// The folder's id
+        id: String,
     },
     /// Take a halted folder's root back
     ///
@@ -212,6 +230,12 @@ impl Folder {
             Action::Pause { id } => changed(session, &order(id, "pause")?, "is paused"),
             Action::Resume { id } => changed(session, &order(id, "resume")?, "goes on"),
             Action::Adopt { id } => changed(session, &order(id, "adopt")?, "is taken back"),
+            Action::Override { id } => {
+                decided(session, &order(id, "override")?, "are written over with what lies here")
+            }
+            Action::Revert { id } => {
+                decided(session, &order(id, "revert")?, "are undone; they go into the trash")
+            }
             Action::Set(set) => set.run(session),
             Action::Move { id, path } => {
                 let request = FolderMove { path: absolute_root(path)? };
@@ -235,6 +259,14 @@ fn changed(session: &Session, answer: &Answered, what: &str) -> Outcome {
     session.show(answer, |_| {
         let folder = answer.read::<api::Folder>()?;
         Ok(format!("{} ({}) {what}\n", escaped(&folder.id), shown(&folder.path)))
+    })
+}
+
+fn decided(session: &Session, answer: &Answered, what: &str) -> Outcome {
+    session.show(answer, |_| {
+        let decided = answer.read::<Decided>()?;
+        let changes = counted(decided.items, "change", "changes");
+        Ok(format!("{}: {changes} {what}\n", escaped(&decided.id)))
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use syncd_api::{ApiError, FolderState, FolderStatus, Problem, Status as Standing};
+use syncd_api::{ApiError, FolderState, FolderStatus, Problem, Role, Status as Standing};
 
 use super::{Outcome, Session};
 use crate::client::Answered;
@@ -69,6 +69,21 @@ fn page(session: &Session, status: &Standing) -> String {
                 false => format!("{}: {}", escaped(&folder.id), shown(&problem.path)),
             };
             text += &told(session, &path, problem);
+        }
+        let id = escaped(&folder.id);
+        if folder.out_of_sync > 0 {
+            let items = counted(folder.out_of_sync, "change", "changes");
+            text += &format!(
+                "\n{id}: {items} of others not taken, since it only sends; to write over them: \
+                 syncctl folder override {id}\n"
+            );
+        }
+        if folder.local_changes > 0 && folder.role == Role::ReceiveOnly {
+            let items = counted(folder.local_changes, "change", "changes");
+            text += &format!(
+                "\n{id}: {items} made here and told nobody, since it only receives; to undo them: \
+                 syncctl folder revert {id}\n"
+            );
         }
         if folder.held > 0 {
             let held = counted(folder.held, "change waits", "changes wait");

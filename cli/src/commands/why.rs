@@ -55,7 +55,10 @@ fn tone(kind: ReasonKind) -> Tone {
         | ReasonKind::Missing
         | ReasonKind::NotInFolder => Tone::Dim,
         ReasonKind::Waiting | ReasonKind::Quiet | ReasonKind::OpenForWriting => Tone::Plain,
-        ReasonKind::Held | ReasonKind::Conflict | ReasonKind::FolderStopped => Tone::Warn,
+        ReasonKind::Held
+        | ReasonKind::Conflict
+        | ReasonKind::FolderStopped
+        | ReasonKind::LocalChange => Tone::Warn,
         ReasonKind::Unsupported | ReasonKind::Unreadable => Tone::Bad,
     }
 }

@@ -173,6 +173,15 @@ pub struct FolderChange {
     pub role: Option<Role>,
 }
 
+/// What a person's word on who wins comes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    /// The folder's id.
+    pub id: String,
+    /// How many files, directories and deletes it is about, as far as known now.
+    pub items: u64,
+}
+
 /// Tells where a folder's root is to lie from now on.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FolderMove {

@@ -26,8 +26,8 @@ pub use device::{AddressesRequest, Device, LinkPath, PairRequest, PendingDevice,
 pub use error::{ApiError, Exit, sentence};
 pub use event::{Event, EventsQuery};
 pub use folder::{
-    AcceptReport, AcceptRequest, Folder, FolderAdd, FolderAdded, FolderChange, FolderDevice,
-    FolderMove, FolderRemoved, OfferedFolder, Prefer, Role, ShareRequest,
+    AcceptReport, AcceptRequest, Decided, Folder, FolderAdd, FolderAdded, FolderChange,
+    FolderDevice, FolderMove, FolderRemoved, OfferedFolder, Prefer, Role, ShareRequest,
 };
 pub use held::{Held, HeldAnswer, HeldKind};
 pub use path::{PathText, PathTextError};

@@ -63,6 +63,14 @@ pub struct FolderStatus {
     pub need_files: u64,
     /// Their bytes.
     pub need_bytes: u64,
+    /// Files, directories and deletes of others that this device does not take, since the folder
+    /// only sends here.
+    #[serde(default)]
+    pub out_of_sync: u64,
+    /// Files, directories and deletes of this device that are told nobody, since the folder only
+    /// receives here.
+    #[serde(default)]
+    pub local_changes: u64,
     /// Conflict copies in it.
     pub conflicts: u64,
     /// Changes in it that wait for a person.

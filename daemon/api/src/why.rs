@@ -65,6 +65,8 @@ pub enum ReasonKind {
     Missing,
     /// It lies in no folder.
     NotInFolder,
+    /// It was changed here, and no device is told, since its folder only receives.
+    LocalChange,
     /// Its folder does nothing now: paused, halted or in error.
     FolderStopped,
 }

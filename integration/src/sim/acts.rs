@@ -6,7 +6,7 @@ use syncd_core::engine::{Cause, Event, Intended};
 use syncd_core::flow::detect::Look;
 use syncd_core::flow::plan::conflict::is_copy_name;
 use syncd_core::flow::settle::Becoming;
-use syncd_core::model::{ContentId, Kind, RelPath};
+use syncd_core::model::{ContentId, Favour, Kind, RelPath, Role};
 
 use super::World;
 use super::device::{Device, Duty};
@@ -67,9 +67,68 @@ impl World {
                 }
                 self.tell(at, Event::Rejected);
             }
+            Op::Role(role) => self.take_role(at, *role),
+            Op::Overrule => self.overrule(at),
+            Op::GiveUp => self.give_up(at),
+            Op::Rejoin(favour) => self.rejoin(at, *favour),
         }
         self.say();
         self.hasten();
+    }
+
+    fn overrule(&mut self, at: usize) {
+        self.excuse(at, &Vec::from_iter(0..self.devices.len()));
+        self.tell(at, Event::Overruled);
+    }
+
+    fn give_up(&mut self, at: usize) {
+        if self.devices[at].role != Role::ReceiveOnly {
+            return;
+        }
+        self.excuse(at, &[at]);
+        let index = self.devices[at].index.clone();
+        let withheld = |p: &RelPath| index.entry(p).is_some_and(|e| e.local.is_withheld());
+        self.deeds(at).give_up_deletes(withheld);
+        self.disconnect(at);
+        self.tell(at, Event::Reverted);
+        self.reconnect(at);
+    }
+
+    fn rejoin(&mut self, at: usize, favour: Favour) {
+        let everybody = Vec::from_iter(0..self.devices.len());
+        self.excuse(at, &everybody);
+        for other in everybody {
+            self.deeds(other).give_up_deletes(|_| true);
+        }
+        self.device(at).joining = Some(favour);
+        self.lose_store(at);
+    }
+
+    pub(super) fn take_role(&mut self, at: usize, role: Role) {
+        self.device(at).role = role;
+        if role == Role::SendOnly {
+            self.device(at).joining = None;
+        }
+        self.tell(at, Event::RoleIs { role });
+    }
+
+    /// Notes that the person at a device gives up what lies on the disks of `whose`, where others
+    /// differ: it is in a trash then, which is not simulated.
+    fn excuse(&mut self, at: usize, whose: &[usize]) {
+        for other in whose {
+            let disk = self.devices[*other].disk.clone();
+            for (path, thing) in disk.things() {
+                self.deeds(at).given_up(path, thing.content);
+            }
+        }
+    }
+
+    /// Notes that a user removed `content` from `path`. Whoever joins may prefer it.
+    fn removed(&mut self, at: usize, path: &RelPath, content: ContentId) {
+        match self.devices.iter().any(|device| device.joining.is_some()) {
+            true => self.deeds(at).given_up(path, content),
+            false => self.deeds(at).removed(path, content),
+        }
     }
 
     fn disk(&mut self, at: usize) -> &mut Disk {
@@ -104,7 +163,7 @@ impl World {
         }
         for (path, content) in gone {
             if Some(content) != but {
-                self.deeds(at).removed(&path, content);
+                self.removed(at, &path, content);
             }
         }
     }
@@ -113,6 +172,10 @@ impl World {
         let content = ContentId::of(name.as_bytes());
         self.clear(at, path, Some(content));
         self.disk(at).write(path, Kind::File, content, mtime * SECOND);
+        if self.devices.iter().any(|device| device.joining.is_some()) {
+            // Whoever joins may prefer another version.
+            self.deeds(at).given_up(path, content);
+        }
         if self.devices[at].synced(path) {
             self.deeds(at).wrote(path, name, content, mtime * SECOND);
         }
@@ -131,7 +194,7 @@ impl World {
 
     fn delete(&mut self, at: usize, path: &RelPath) {
         for (path, content) in self.disk(at).remove(path) {
-            self.deeds(at).removed(&path, content);
+            self.removed(at, &path, content);
         }
         self.notice(at, &[path]);
     }
@@ -146,7 +209,7 @@ impl World {
         }
         self.clear(at, to, None);
         for (path, thing) in moved {
-            self.deeds(at).removed(&path, thing.content);
+            self.removed(at, &path, thing.content);
             let tail = path.as_bytes()[from.as_bytes().len()..].to_vec();
             let target = RelPath::parse([to.as_bytes(), &tail].concat()).expect("a path");
             self.disk(at).write(&target, thing.kind, thing.content, thing.mtime_ns);
@@ -174,6 +237,7 @@ impl World {
         });
         let links = self.links.clone();
         self.device(at).start(true, &links, at);
+        self.settings(at);
         self.restart(at);
     }
 
@@ -204,6 +268,7 @@ impl World {
             device.index = (*device.durable).clone();
         }
         self.device(at).start(false, &links, at);
+        self.settings(at);
         for intent in std::mem::take(&mut self.device(at).intents) {
             let disk = self.devices[at].disk.clone();
             let intended = |becomes: Becoming| Intended {
@@ -214,6 +279,14 @@ impl World {
             self.tell(at, Event::IntentFound { intended });
         }
         self.restart(at);
+    }
+
+    /// What a process does before all: tells the engine the folder's settings.
+    fn settings(&mut self, at: usize) {
+        if let Some(favour) = self.devices[at].joining {
+            self.tell(at, Event::Joining { favour });
+        }
+        self.tell(at, Event::RoleIs { role: self.devices[at].role });
     }
 
     /// What a process does first: reads the rules, looks at everything, greets its peers.

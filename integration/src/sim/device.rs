@@ -9,7 +9,9 @@ use syncd_core::flow::detect::Look;
 use syncd_core::flow::index::fingerprint::Fingerprint;
 use syncd_core::flow::index::{Index, MemIndex};
 use syncd_core::flow::settle::{Becoming, Job, Ticket};
-use syncd_core::model::{ContentId, DeviceId, Incarnation, RelPath, Seq, StoreId, Writer};
+use syncd_core::model::{
+    ContentId, DeviceId, Favour, Incarnation, RelPath, Role, Seq, StoreId, Writer,
+};
 
 use super::disk::Disk;
 use super::oracle::Deeds;
@@ -59,6 +61,9 @@ pub struct Device {
     ranges: u64,
     pub(super) looks: u64,
     pub(super) ignored: Option<RelPath>,
+    pub(super) role: Role,
+    /// Who wins in a join that is not over.
+    pub(super) joining: Option<Favour>,
     pub(super) crash_next: bool,
     pub(super) intents: Vec<Intent>,
     pub(super) duties: VecDeque<Duty>,
@@ -91,6 +96,8 @@ impl Device {
             ranges: 0,
             looks: 0,
             ignored: None,
+            role: Role::default(),
+            joining: None,
             crash_next: false,
             intents: Vec::new(),
             duties: VecDeque::new(),
@@ -152,6 +159,7 @@ impl Device {
                 sink.value((path, thing.kind, thing.content, thing.mtime_ns, thing.mode, known));
             }
             sink.value((self.disk.things().count(), &self.ignored, self.crash_next));
+            sink.value((self.role, self.joining));
             self.deeds.fingerprint(&mut sink);
             Rc::new(sink.part())
         })

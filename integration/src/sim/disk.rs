@@ -212,6 +212,9 @@ impl Disk {
                 self.things.remove(path);
             }
             Step::RemoveDirectory { path } => {
+                if self.things.get(path).is_some_and(|t| t.kind != Kind::Directory) {
+                    return Err(SettleError::Overtaken { path: path.clone() });
+                }
                 if self.things.keys().any(|p| p.is_below(path)) {
                     return Err(SettleError::NotEmpty { path: path.clone() });
                 }

@@ -172,8 +172,8 @@ fn playable(played: &[bool], ops: &[(usize, Op)]) -> Vec<usize> {
     (0..ops.len()).filter(first).collect()
 }
 
-/// Delivers and waits until nothing is under way and no fault is left: all are joined, and
-/// deletes that wait for approval are approved.
+/// Delivers and waits until nothing is under way and no fault is left: all are joined, deletes
+/// that wait for approval are approved, and all send and receive.
 ///
 /// # Errors
 /// When it does not end.
@@ -186,7 +186,7 @@ pub fn come_to_rest(world: &mut World) -> Result<(), String> {
             world.deliver(*delivery);
         } else if let Some((at, _)) = world.duties().first() {
             world.do_duty(*at, 0);
-        } else if world.approve_held() {
+        } else if world.approve_held() || world.restore_roles() {
             timers = 0;
         } else if timers < TIMERS_MAX && world.next_timer() {
             timers += 1;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use syncd_core::engine::{Action, Cause, Event, LookId, PullError};
+use syncd_core::engine::{Action, Cause, Event, LookId, Notice, PullError};
 use syncd_core::flow::detect::Look;
 use syncd_core::flow::offer::{Lane, Offer};
 use syncd_core::flow::settle::{Job, SettleError};
@@ -118,6 +118,10 @@ impl World {
             Action::ReadRules => return self.read_rules(at),
             Action::Cut { why, .. } => {
                 self.broken.get_or_insert(format!("device {at} cut a lawful peer: {why}"));
+                return;
+            }
+            Action::Tell(Notice::Joined) => {
+                self.device(at).joining = None;
                 return;
             }
             Action::Halt | Action::Tell(_) => return,

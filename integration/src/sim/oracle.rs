@@ -32,6 +32,8 @@ enum Act {
     Wrote { name: String, content: ContentId, mtime_ns: i64 },
     /// Somebody who saw this content deleted it, or wrote over it.
     Removed(ContentId),
+    /// A person let another version win over this one, wherever they differ.
+    GivenUp(ContentId),
 }
 
 impl Deeds {
@@ -49,6 +51,14 @@ impl Deeds {
         }
     }
 
+    /// Notes that a person let others win over `content`.
+    pub fn given_up(&mut self, path: &RelPath, content: ContentId) {
+        if content != ContentId::NONE {
+            let act = Act::GivenUp(content);
+            self.0.push(Deed { path: path.clone(), act, record: None, open: false });
+        }
+    }
+
     /// Notes that fate took a write of `content` before anybody else had it.
     pub fn undone(&mut self, path: &RelPath, content: ContentId) {
         let by_it = |r: &Record| r.content == content;
@@ -56,7 +66,19 @@ impl Deeds {
             _ if deed.path != *path => true,
             Act::Wrote { content: written, .. } => *written != content,
             Act::Removed(_) => !deed.record.as_ref().is_some_and(by_it),
+            Act::GivenUp(_) => true,
         });
+    }
+
+    /// Notes that the deletes at paths that `any` is true of were given up: what was deleted may
+    /// come back, if anybody else has it.
+    pub fn give_up_deletes(&mut self, any: impl Fn(&RelPath) -> bool) {
+        for deed in self.0.iter_mut().filter(|deed| any(&deed.path)) {
+            if let Act::Removed(content) = deed.act {
+                deed.act = Act::GivenUp(content);
+                deed.open = false;
+            }
+        }
     }
 
     /// Notes that a delete of `path` was not meant.
@@ -89,6 +111,7 @@ impl Deeds {
                 (Act::Removed(content), Some(record)) => record.content != *content,
                 (Act::Wrote { .. }, None) => false,
                 (Act::Removed(_), None) => true,
+                (Act::GivenUp(_), _) => true,
             };
             if known {
                 deed.record = record.cloned();
@@ -317,8 +340,13 @@ fn disk_as_index(world: &World) -> Result<(), String> {
 }
 
 fn nothing_lost(world: &World) -> Result<(), String> {
-    let removed =
-        |content| deeds(world).any(|deed| matches!(deed.act, Act::Removed(was) if was == content));
+    let removed = |content| {
+        let by = |act: &Act| match act {
+            Act::Removed(was) | Act::GivenUp(was) => *was == content,
+            Act::Wrote { .. } => false,
+        };
+        deeds(world).any(|deed| by(&deed.act))
+    };
     for deed in deeds(world) {
         let Act::Wrote { name, content, .. } = &deed.act else { continue };
         let there =

@@ -1,7 +1,7 @@
 //! What users do, written down in a line: `a:w p X5` is device a writing content X with
 //! modification time 5 to path p.
 
-use syncd_core::model::RelPath;
+use syncd_core::model::{Favour, RelPath, Role};
 
 /// One act of a user, or of fate, on one device.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,6 +38,14 @@ pub enum Op {
     Approve,
     /// Says that held deletes are not meant.
     Reject,
+    /// Only sends, only receives, or both, from now on.
+    Role(Role),
+    /// In a folder that only sends: lets this side win over all that waits.
+    Overrule,
+    /// In a folder that only receives: gives up what was changed here.
+    GiveUp,
+    /// Leaves the folder and joins it again with its files, saying who wins.
+    Rejoin(Favour),
 }
 
 impl Op {
@@ -60,7 +68,11 @@ impl Op {
             | Self::Join
             | Self::Scan
             | Self::Approve
-            | Self::Reject => Vec::new(),
+            | Self::Reject
+            | Self::Role(_)
+            | Self::Overrule
+            | Self::GiveUp
+            | Self::Rejoin(_) => Vec::new(),
         }
     }
 
@@ -82,7 +94,8 @@ impl Op {
 /// Reads a script: acts separated by `;`, each `device:act`. Acts are `w PATH NAME MTIME`,
 /// `t PATH MTIME`, `d PATH`, `r FROM TO`, `m PATH`, `dc`, `i PATH` or `i -`, `lose`,
 /// `revert PATH NAME MTIME`, `crash` (after the next job), `kill`, `cut`, `join`, `scan`,
-/// `approve`, `reject`.
+/// `approve`, `reject`, `role both` or `role send` or `role receive`, `overrule`, `giveup`,
+/// `rejoin here` or `rejoin there` or `rejoin newer`.
 ///
 /// # Panics
 /// When the script has a mistake: scripts are written in tests.
@@ -115,6 +128,14 @@ fn act(text: &str) -> (usize, Op) {
         ["scan"] => Op::Scan,
         ["approve"] => Op::Approve,
         ["reject"] => Op::Reject,
+        ["role", "both"] => Op::Role(Role::SendReceive),
+        ["role", "send"] => Op::Role(Role::SendOnly),
+        ["role", "receive"] => Op::Role(Role::ReceiveOnly),
+        ["overrule"] => Op::Overrule,
+        ["giveup"] => Op::GiveUp,
+        ["rejoin", "here"] => Op::Rejoin(Favour::Here),
+        ["rejoin", "there"] => Op::Rejoin(Favour::There),
+        ["rejoin", "newer"] => Op::Rejoin(Favour::Newer),
         _ => panic!("no such act: {text}"),
     };
     (device, op)

@@ -9,7 +9,7 @@ use syncd_core::engine::{Cause, Event, FolderHello, Scope};
 use syncd_core::flow::detect::Look;
 use syncd_core::flow::index::fingerprint::Fingerprint;
 use syncd_core::flow::offer::Offer;
-use syncd_core::model::{DeviceId, RelPath, StoreId, Tick};
+use syncd_core::model::{DeviceId, RelPath, Role, StoreId, Tick};
 
 use super::device::{Device, Intent, is_synced};
 use super::states::{self, Mixer, Part, Sink};
@@ -269,6 +269,17 @@ impl World {
         let all: Vec<usize> = (0..self.devices.len()).filter(held).collect();
         for at in &all {
             self.tell(*at, Event::Approved);
+        }
+        self.say();
+        !all.is_empty()
+    }
+
+    /// Lets every device send and receive again; `false` if all do.
+    pub(super) fn restore_roles(&mut self) -> bool {
+        let other = |at: &usize| self.devices[*at].role != Role::SendReceive;
+        let all: Vec<usize> = (0..self.devices.len()).filter(other).collect();
+        for at in &all {
+            self.take_role(*at, Role::SendReceive);
         }
         self.say();
         !all.is_empty()

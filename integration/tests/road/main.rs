@@ -19,4 +19,5 @@ mod interrupted;
 mod joining;
 mod large;
 mod pairing;
+mod roles;
 mod stopping;

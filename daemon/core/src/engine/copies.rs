@@ -9,7 +9,7 @@ use crate::flow::detect::Look;
 use crate::flow::index::{Index, IndexError};
 use crate::flow::plan::{Resolution, Side, conflict, order};
 use crate::flow::settle::{Expect, Stamp, Step};
-use crate::model::{Entry, Record, RelPath};
+use crate::model::{Entry, Record, RelPath, Standing};
 
 /// What becomes of a conflict's loser.
 pub(super) enum Copy {
@@ -57,7 +57,11 @@ impl Engine {
         } else {
             place_copy(&copy, &record)
         };
-        Ok(Copy::Make(Box::new((copy, step, Put::new(record, Stamp::AsIs)))))
+        // The copy of what nobody was told of is told nobody either.
+        let untold = entry.is_some_and(|e| e.local.is_withheld()) && self.withholds(None);
+        let standing = if untold { Standing::Withheld } else { Standing::Settled };
+        let put = Put { standing, ..Put::new(record, Stamp::AsIs) };
+        Ok(Copy::Make(Box::new((copy, step, put))))
     }
 
     /// Finds the place for a copy of `loser`, which lies at `path`.

@@ -11,7 +11,7 @@ use crate::flow::index::observe;
 use crate::flow::index::{Index, IndexError};
 use crate::flow::plan::{Resolution, Side, Verdict, order, reconcile};
 use crate::flow::settle::Stamp;
-use crate::model::{Entry, Kind, Local, Record, RelPath, Standing};
+use crate::model::{Entry, Kind, Local, Record, RelPath, Role, Standing};
 
 impl Engine {
     pub(super) fn next_for(
@@ -25,9 +25,14 @@ impl Engine {
         }
         let entry = draft.get(path)?;
         let theirs = &news.record;
-        let Some(ours) = &entry else {
+        let Some(ours) = entry.as_ref().filter(|e| !e.record.is_void()) else {
             return self.unknown_path(path, news, draft);
         };
+        if ours.local.is_withheld()
+            && let Some(next) = self.for_withheld(path, news, ours, draft)?
+        {
+            return Ok(next);
+        }
         let kept_off = ours.local.standing == Standing::Ignored && ours.record == *theirs;
         match reconcile(&ours.record, theirs) {
             Verdict::Keep if kept_off && news.from == From::Index && theirs.is_live() => {
@@ -59,7 +64,7 @@ impl Engine {
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<Next, IndexError> {
         let theirs = &news.record;
-        if self.covered(draft).covers(&theirs.version) {
+        if self.covered(draft).covers(&theirs.version) && !self.takes_again(theirs) {
             if theirs.is_live() {
                 // A forgotten delete (DESIGN, covered): answered by a tombstone that has seen
                 // all that we have, so that no later old record stands beside it.
@@ -76,10 +81,17 @@ impl Engine {
         self.become_(path, news, None, all, draft)
     }
 
+    /// Tells whether what is covered and has no entry is taken all the same: in a folder that
+    /// only receives, where what was forgotten here is not told as deleted.
+    fn takes_again(&self, theirs: &Record) -> bool {
+        self.role == Role::ReceiveOnly && theirs.is_live()
+    }
+
     fn gate_is_open(&self, path: &RelPath, news: &News) -> bool {
         // What lies in a directory of a rule file's name must be able to make room for the file.
         let is_rules = |path: &RelPath| self.rule_files.contains(path);
-        if is_rules(path) || path.ancestors().any(|dir| is_rules(&dir)) {
+        let refuses = self.role == Role::SendOnly;
+        if refuses || is_rules(path) || path.ancestors().any(|dir| is_rules(&dir)) {
             return true;
         }
         let after_settled = match news.from {
@@ -94,7 +106,7 @@ impl Engine {
     }
 
     /// Works towards `resolution` at `path`: puts it into the index, or makes the job for it.
-    fn become_(
+    pub(super) fn become_(
         &mut self,
         path: &RelPath,
         news: &News,
@@ -115,6 +127,9 @@ impl Engine {
             }
             self.put_unplaced(path, news, entry, resolution, draft);
             return Ok(Next::Done);
+        }
+        if let Some(next) = self.refuse(path, news, entry, &resolution, draft) {
+            return Ok(next);
         }
         let (resolution, revived) =
             match self.mind_children(path, news, entry, resolution, draft)? {
@@ -155,6 +170,7 @@ impl Engine {
         let mut put = put_for(news, entry, resolution, unchanged);
         if revived {
             put.stamp = Stamp::Write;
+            put.standing = self.standing_of_own(entry);
         }
         puts.push((path.clone(), put));
         self.set_to_work(path, news, steps, puts, conflict, draft)

@@ -69,6 +69,26 @@ impl<'a, I: Index> Draft<'a, I> {
         Ok(live.into_iter().filter(|(_, is_live)| *is_live).map(|(path, _)| path).collect())
     }
 
+    /// Lists what is withheld from the peers, by path.
+    pub(super) fn withheld(&self) -> Result<Vec<(RelPath, Entry)>, IndexError> {
+        let mut found: BTreeMap<RelPath, Entry> = BTreeMap::new();
+        let mut dirs = Vec::from_iter((self.index.withheld()? > 0).then(RelPath::root));
+        while let Some(dir) = dirs.pop() {
+            for (path, entry) in self.index.children(&dir)? {
+                // Below what is no directory any more lie tombstones.
+                dirs.push(path.clone());
+                if entry.local.is_withheld()
+                    && let Some(now) = self.get(&path)?
+                {
+                    found.insert(path, now);
+                }
+            }
+        }
+        found.extend(self.puts.iter().map(|(path, entry)| (path.clone(), entry.clone())));
+        found.retain(|_, entry| entry.local.is_withheld());
+        Ok(found.into_iter().collect())
+    }
+
     pub(super) fn put(&mut self, path: RelPath, entry: Entry) {
         self.last_seq = self.last_seq.max(entry.seq);
         self.written = self.written.max(entry.record.version.seen(self.me));

@@ -39,6 +39,10 @@ impl Engine {
             into.value(format!("{:?}", self.problems));
         }
         into.value((self.reading_rules, self.halted, self.paused, self.persisting, self.walked));
+        into.value((self.role, &self.overruling, self.word.is_some()));
+        if let Some(word) = &self.word {
+            word.fingerprint((me, store), into);
+        }
         for seq in [self.committed, self.durable, self.swept] {
             into.seq(me, store, seq);
         }

@@ -55,6 +55,8 @@ pub(super) enum Stage {
     Gate,
     /// A removal of a directory: everything told before it.
     Removal,
+    /// Another role, or a person's word: the folder only sends.
+    Role,
 }
 
 /// What considering the first news came to.
@@ -125,6 +127,7 @@ impl Pending {
             Stage::After(path) => format!("waiting for {path}"),
             Stage::Gate => "waiting for the ignore file".to_owned(),
             Stage::Removal => "a removal, waiting for what was told before it".to_owned(),
+            Stage::Role => "not taken, since the folder only sends".to_owned(),
         }
     }
 }
@@ -157,6 +160,10 @@ impl Engine {
                 self.queue(&path, News { from, ..News::ours(record) });
             }
             paths.push(path);
+        }
+        if self.overruling.contains(&peer) {
+            // What lies in a directory before the directory.
+            paths.sort_by(|a, b| b.cmp(a));
         }
         for path in paths {
             self.consider(&path, draft)?;
@@ -290,7 +297,8 @@ impl Engine {
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
         for path in std::mem::take(&mut self.gated) {
-            if self.pending.get(&path).is_some_and(|p| p.stage == Stage::Gate) {
+            let waits = |p: &Pending| matches!(p.stage, Stage::Gate | Stage::Role);
+            if self.pending.get(&path).is_some_and(waits) {
                 self.unwait(&path);
                 self.consider(&path, draft)?;
             }
@@ -353,7 +361,7 @@ impl Engine {
                 Next::Wait(stage) => {
                     if let Stage::After(other) = &stage {
                         self.waiting.entry(other.clone()).or_default().insert(path.clone());
-                    } else if stage == Stage::Gate {
+                    } else if matches!(stage, Stage::Gate | Stage::Role) {
                         self.gated.insert(path.clone());
                     } else if stage == Stage::Looking {
                         self.lookers.insert(path.clone());

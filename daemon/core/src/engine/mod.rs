@@ -17,6 +17,7 @@ mod fingerprint;
 mod incoming;
 mod observing;
 mod parents;
+mod roles;
 mod settling;
 mod telling;
 #[cfg(test)]
@@ -38,7 +39,7 @@ use crate::flow::index::{Index, IndexError};
 use crate::flow::offer::Outgoing;
 use crate::flow::pull::Incoming;
 use crate::flow::settle::{Job, Ticket};
-use crate::model::{Counter, DeviceId, Dot, RelPath, Seq, StoreId, Tick, Version, Writer};
+use crate::model::{Counter, DeviceId, Dot, RelPath, Role, Seq, StoreId, Tick, Version, Writer};
 
 /// What a folder's engine is made with.
 #[derive(Debug, Clone)]
@@ -105,6 +106,11 @@ pub struct Engine {
     look: u64,
     halted: bool,
     paused: bool,
+    role: Role,
+    /// A person's word on who wins.
+    word: Option<roles::Word>,
+    /// Peers whose news is overruled until they have told all they have.
+    overruling: BTreeSet<DeviceId>,
     actions: VecDeque<Action>,
 }
 
@@ -200,6 +206,9 @@ impl Engine {
             look: 0,
             halted: false,
             paused: false,
+            role: Role::default(),
+            word: None,
+            overruling: BTreeSet::new(),
             actions: VecDeque::new(),
         })
     }
@@ -245,6 +254,10 @@ impl Engine {
                 self.paused = paused;
                 self.gate_moved = true;
             }
+            Event::RoleIs { role } => self.role_is(role, &mut draft)?,
+            Event::Joining { favour } => self.join(favour),
+            Event::Overruled => self.overrule(&mut draft)?,
+            Event::Reverted => self.revert(&mut draft)?,
             Event::RootIsBack => {
                 self.halted = false;
                 self.gate_moved = true;
@@ -288,7 +301,7 @@ impl Engine {
     /// Commits what an event changed, then tells peers and hands what follows from it.
     fn finish(&mut self, mut draft: Draft<'_, impl Index>) -> Result<(), IndexError> {
         loop {
-            self.advance_frames(&mut draft);
+            self.advance_frames(&mut draft)?;
             self.consider_removals(&mut draft)?;
             if !std::mem::take(&mut self.gate_moved) {
                 break;

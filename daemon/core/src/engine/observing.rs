@@ -10,7 +10,7 @@ use crate::flow::detect::{Found, Look, Seen};
 use crate::flow::index::observe::{self, Meaning};
 use crate::flow::index::{Index, IndexError};
 use crate::flow::settle::Stamp;
-use crate::model::{Entry, Kind, Local, Record, RelPath, Standing};
+use crate::model::{Entry, Kind, Local, Record, RelPath, Role, Seq, Standing};
 
 /// A look under way.
 #[derive(Debug, Clone)]
@@ -130,7 +130,9 @@ impl Engine {
         state.stale.extend(stale);
         if attested {
             self.walked |= state.whole;
-            let brake = state.cause == Cause::Scanned && self.is_braked(&gone, draft)?;
+            // What is told nobody need not be held back.
+            let told = self.role != Role::ReceiveOnly;
+            let brake = told && state.cause == Cause::Scanned && self.is_braked(&gone, draft)?;
             if brake {
                 self.actions.push_back(Action::Tell(Notice::Held { count: gone.len() }));
                 self.held = gone;
@@ -223,8 +225,9 @@ impl Engine {
         if was_dir && !is_dir {
             self.all_below_is_gone(path, draft)?;
         }
-        let dot = self.coming_dot();
-        let local = Local { seen: Some(found.stat), ..Local::default() };
+        let standing = self.standing_of_own(entry.as_ref());
+        let dot = self.dot_of(self.coming_dot().counter, standing);
+        let local = Local { seen: Some(found.stat), standing, ..Local::default() };
         let meaning = observe::found(entry.as_ref(), found, dot, draft.marks().surveyed);
         if matches!(meaning, Meaning::Written(_) | Meaning::Apart(_)) {
             self.next_dot();
@@ -274,7 +277,15 @@ impl Engine {
         local: Local,
         draft: &mut Draft<'_, impl Index>,
     ) {
-        let local = Local { standing: Standing::Settled, ..local };
+        let standing = match entry.local.standing {
+            Standing::Withheld => Standing::Withheld,
+            Standing::Settled
+            | Standing::Ignored
+            | Standing::Unsupported
+            | Standing::Refused
+            | Standing::Evicted => Standing::Settled,
+        };
+        let local = Local { standing, ..local };
         let source = entry.local.source;
         let data_durable = entry.local.data_durable;
         draft.put_local(path, Local { source, data_durable, ..local });
@@ -290,8 +301,17 @@ impl Engine {
     ) {
         let kind = record.kind;
         let seq = record.dot.counter;
+        self.keep_after_all(path);
         self.rule_file_changed(path);
         draft.put(path.clone(), Entry { record, seq, local });
+        self.actions.push_back(Action::Tell(Notice::Changed { path: path.clone(), kind }));
+    }
+
+    /// Forgets what lay here and was told nobody.
+    fn put_void(&mut self, path: &RelPath, seq: Seq, draft: &mut Draft<'_, impl Index>) {
+        let entry = Entry { record: Record::void(), seq, local: Local::default() };
+        draft.put(path.clone(), entry);
+        let kind = Kind::Tombstone;
         self.actions.push_back(Action::Tell(Notice::Changed { path: path.clone(), kind }));
     }
 
@@ -301,16 +321,22 @@ impl Engine {
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
         let entry = draft.get(path)?;
-        let dot = self.coming_dot();
+        let standing = self.standing_of_own(entry.as_ref());
+        let dot = self.dot_of(self.coming_dot().counter, standing);
         if let Some(record) = observe::gone(entry.as_ref(), dot) {
-            let is_dir = entry.is_some_and(|e| e.record.kind == Kind::Directory);
+            let is_dir = entry.as_ref().is_some_and(|e| e.record.kind == Kind::Directory);
             if is_dir && !draft.live_children(path)?.is_empty() {
                 // Something below it was taken in meanwhile: look at the whole again.
                 self.order_look(vec![Look::Tree(path.clone())]);
                 return Ok(());
             }
             self.next_dot();
-            self.put_own(path, record, Local::default(), draft);
+            let local = Local { standing, ..Local::default() };
+            let unheard = |e: &Entry| e.local.is_withheld() && e.record.is_unheard_of();
+            match entry.as_ref().is_some_and(unheard) {
+                true => self.put_void(path, dot.counter, draft),
+                false => self.put_own(path, record, local, draft),
+            }
         }
         self.unwait(path);
         self.consider(path, draft)?;
@@ -329,7 +355,9 @@ impl Engine {
             let Some(entry) = draft.get(&parent)? else { continue };
             if !entry.record.is_live() && !self.busy.contains_key(&parent) {
                 let record = observe::directory_over(&entry.record, DIRECTORY_MODE);
-                self.put_stamped(parent.clone(), Put::new(record, Stamp::Write), None, draft);
+                let standing = self.standing_of_own(Some(&entry));
+                let put = Put { standing, ..Put::new(record, Stamp::Write) };
+                self.put_stamped(parent.clone(), put, None, draft);
                 self.order_look(vec![Look::Path(parent)]);
             }
         }

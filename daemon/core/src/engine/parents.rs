@@ -99,7 +99,8 @@ impl Engine {
             }
             let record = observe::directory_over(&entry.record, DIRECTORY_MODE);
             steps.push(Step::MakeDirectory { path: parent.clone(), mode: record.mode });
-            puts.push((parent, Put::new(record, Stamp::Write)));
+            let standing = self.standing_of_own(Some(&entry));
+            puts.push((parent, Put { standing, ..Put::new(record, Stamp::Write) }));
         }
         Ok(Parents::Ready(steps, puts))
     }

@@ -10,7 +10,7 @@ use crate::flow::detect::Look;
 use crate::flow::index::{Index, IndexError};
 use crate::flow::settle::{Becoming, Placed, SettleError, Stamp, Ticket, Trouble};
 use crate::model::{
-    Causality, DeviceId, Entry, Kind, Local, Record, RelPath, Standing, StatKey, Tick,
+    Causality, DeviceId, Entry, Kind, Local, Record, RelPath, Role, Standing, StatKey, Tick,
 };
 
 /// A job under way.
@@ -64,7 +64,8 @@ impl Engine {
         placed: Option<&Placed>,
         draft: &mut Draft<'_, impl Index>,
     ) {
-        let dot = self.next_dot();
+        let seq = self.next_dot().counter;
+        let dot = self.dot_of(seq, put.standing);
         let mut record = put.record;
         match put.stamp {
             Stamp::AsIs => {}
@@ -79,7 +80,7 @@ impl Engine {
         let seen = placed.map_or(put.seen, |p| p.stat);
         let data_durable = placed.is_some_and(|p| p.durable);
         let local = Local { seen, source: put.source, data_durable, standing: put.standing };
-        draft.put(path, Entry { record, seq: dot.counter, local });
+        draft.put(path, Entry { record, seq, local });
     }
 
     pub(super) fn settled(
@@ -129,6 +130,7 @@ impl Engine {
                 // The peer may have lost its store meanwhile: it is told what it told us.
                 put.source = None;
             }
+            let put = self.as_of_now(put);
             let kind = put.record.kind;
             let author = put.record.author;
             // The last word on a path counts: a job may have made and dressed it.
@@ -164,7 +166,13 @@ impl Engine {
                 .get(&path)?
                 .is_none_or(|e| record.version.compare(&e.record.version) == Causality::After);
             if newer {
-                self.put_stamped(path, Put::new(record, stamp), None, draft);
+                let own = record.is_derived() || stamp == Stamp::Write;
+                let standing = match own && self.role == Role::ReceiveOnly {
+                    true => Standing::Withheld,
+                    false => Standing::Settled,
+                };
+                let put = Put { standing, ..Put::new(record, stamp) };
+                self.put_stamped(path, put, None, draft);
             }
         }
         Ok(())

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 
 use super::draft::Draft;
-use super::incoming::Pending;
+use super::incoming::{Pending, Stage};
 use super::{Action, Engine, FolderHello, Peer, PeerState, Problem};
 use crate::flow::index::{Cursor, Index, IndexError};
 use crate::flow::offer::{Change, INTERACTIVE_RECORDS_MAX, Lane, Outgoing, lane_of};
 use crate::flow::pull::Incoming;
-use crate::model::{DeviceId, Dot, Local, RelPath, Seq, Version};
+use crate::model::{DeviceId, Dot, Entry, Local, RelPath, Seq, Version};
 
 /// Tombstones looked at for dropping after one event.
 const SWEEP_MAX: usize = 1000;
@@ -37,7 +37,7 @@ impl Engine {
         if outgoing.told() == 0 {
             let mut rules = Vec::new();
             for path in &self.rule_files {
-                if let Some(entry) = draft.get(path)?.filter(|e| e.local.source != Some(peer)) {
+                if let Some(entry) = draft.get(path)?.filter(|e| is_told(e, peer)) {
                     rules.push((entry.seq, path.clone(), entry.record));
                 }
             }
@@ -66,6 +66,10 @@ impl Engine {
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
         if self.peers.remove(&peer).is_some() {
+            self.overruling.remove(&peer);
+            if let Some(word) = &mut self.word {
+                word.heard.remove(&peer);
+            }
             self.forget_news(peer);
             self.consider_stranded(draft)?;
         }
@@ -95,9 +99,13 @@ impl Engine {
     }
 
     /// Moves cursors over frames that became settled, and adopts what they cover.
-    pub(super) fn advance_frames(&mut self, draft: &mut Draft<'_, impl Index>) {
+    pub(super) fn advance_frames(
+        &mut self,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
         let seq = draft.last_seq();
         let mut adopted = false;
+        let mut told_all = Vec::new();
         for (peer, state) in &mut self.peers {
             let before = state.incoming.settled();
             let progress = state.incoming.advance(seq);
@@ -106,6 +114,7 @@ impl Engine {
                 draft.marks_mut().cursors.insert(*peer, Cursor { store: state.store, seq });
             }
             if let Some(covered) = progress.covered {
+                told_all.push(*peer);
                 state.covers.join(&covered);
                 if !draft.marks().covered.covers(&covered) {
                     draft.marks_mut().covered.join(&covered);
@@ -127,6 +136,7 @@ impl Engine {
                 state.outgoing.covered_changed(covered, &state.covers, self.me);
             }
         }
+        self.heard_all(&told_all, draft)
     }
 
     /// Drops tombstones that every device the folder is shared with holds durably. Time alone
@@ -268,8 +278,10 @@ impl Engine {
     /// Returns how many files are wanted, and their bytes.
     #[must_use]
     pub fn need(&self) -> (u64, u64) {
+        let taken = |pending: &&Pending| pending.stage != Stage::Role;
         self.pending
             .values()
+            .filter(taken)
             .filter_map(Pending::wanted)
             .fold((0, 0), |(files, bytes), size| (files + 1, bytes + size))
     }
@@ -294,11 +306,16 @@ impl Engine {
     /// Tells whether anything is under way: looks, jobs, fetches, news.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.values().all(|pending| pending.stage == Stage::Role)
             && self.flights.is_empty()
             && self.looks.is_empty()
             && self.durable >= self.committed
     }
+}
+
+/// Tells whether `peer` hears of an entry: not of what it told us itself, nor of what is withheld.
+fn is_told(entry: &Entry, peer: DeviceId) -> bool {
+    entry.local.source != Some(peer) && !entry.local.is_withheld() && !entry.record.is_void()
 }
 
 /// Forgets what `peer` told us, since it has lost it: a new store must hear all of it again.
@@ -331,7 +348,7 @@ fn changes_for(
             break;
         }
         let entry = index.get(&path)?;
-        let record = entry.filter(|e| e.local.source != Some(peer)).map(|e| e.record);
+        let record = entry.filter(|e| is_told(e, peer)).map(|e| e.record);
         changes.push(Change { seq, path, record });
     }
     Ok(changes)

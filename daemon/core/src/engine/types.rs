@@ -7,7 +7,7 @@ use crate::flow::detect::{Look, Seen};
 use crate::flow::index::Cursor;
 use crate::flow::offer::{Lane, Offer};
 use crate::flow::settle::{Becoming, Job, Placed, SettleError, Ticket};
-use crate::model::{ContentId, Counter, DeviceId, Kind, RelPath, Seq, StoreId};
+use crate::model::{ContentId, Counter, DeviceId, Favour, Kind, RelPath, Role, Seq, StoreId};
 
 /// Names one look from its order or its begin to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -156,6 +156,22 @@ pub enum Event {
     Rejected,
     /// The root that was lost is there again, attested.
     RootIsBack,
+    /// What this device does in the folder. Comes before the first look.
+    RoleIs {
+        /// The role.
+        role: Role,
+    },
+    /// The folder is joined, and a person has said who wins where files differ. Holds until
+    /// [`Notice::Joined`]; comes before [`Event::RoleIs`] when it was so in an earlier run.
+    Joining {
+        /// Who wins.
+        favour: Favour,
+    },
+    /// A person says that what lies here wins over all that waits, in a folder that only sends.
+    Overruled,
+    /// A person gives up what was changed here in a folder that only receives. All sessions are
+    /// over with it: the peers tell all they have in new ones.
+    Reverted,
     /// Nothing is placed while paused.
     Paused {
         /// Whether it is.
@@ -269,6 +285,8 @@ pub enum Notice {
         /// Where the loser lies.
         copy: RelPath,
     },
+    /// All that was there before the folder was joined has been joined.
+    Joined,
     /// A scan found so much gone that a person must say whether that is meant.
     Held {
         /// How many paths.

@@ -24,6 +24,9 @@ pub enum Standing {
     /// The disk holds the record.
     #[default]
     Settled,
+    /// The disk holds the record, and no peer is told: a change made in a folder that only
+    /// receives, or a file that was there before the folder was joined.
+    Withheld,
     /// The rules ignore it here: known, forwarded, not on the disk by our doing.
     Ignored,
     /// This file system cannot hold it beside another name.
@@ -48,10 +51,16 @@ pub struct Local {
 }
 
 impl Local {
+    /// Tells whether no peer is told of it.
+    #[must_use]
+    pub fn is_withheld(&self) -> bool {
+        self.standing == Standing::Withheld
+    }
+
     /// Tells whether the disk is meant to hold the record.
     #[must_use]
     pub fn is_here(&self) -> bool {
-        self.standing == Standing::Settled
+        matches!(self.standing, Standing::Settled | Standing::Withheld)
     }
 }
 

@@ -11,6 +11,7 @@ mod folder;
 pub mod limits;
 mod path;
 pub(crate) mod record;
+mod role;
 mod tick;
 mod version;
 
@@ -20,5 +21,6 @@ pub use entry::{Entry, Local, Standing, StatKey};
 pub use folder::{FolderId, FolderIdError, StoreId};
 pub use path::{PathError, RelPath};
 pub use record::{Actor, Kind, Record};
+pub use role::{Favour, Role};
 pub use tick::Tick;
 pub use version::{Causality, Counter, Dot, Incarnation, Seq, Version, Writer};

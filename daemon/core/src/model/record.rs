@@ -1,7 +1,7 @@
 //! What devices tell each other about one path.
 
 use super::limits::ANCESTORS_MAX;
-use super::{AncestorId, ContentId, DeviceId, Dot, Version};
+use super::{AncestorId, ContentId, DeviceId, Dot, Incarnation, Version, Writer};
 
 /// What lies at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +68,39 @@ impl Record {
     #[must_use]
     pub fn is_derived(&self) -> bool {
         self.dot.writer.device == DeviceId::NIL
+    }
+
+    /// Returns the record of a path of which nobody has ever told anything: every other has seen
+    /// more. It is never told.
+    #[must_use]
+    pub fn void() -> Self {
+        let writer = Writer { device: DeviceId::NIL, incarnation: Incarnation(0) };
+        Self {
+            kind: Kind::Tombstone,
+            size: 0,
+            mtime_ns: 0,
+            mode: 0,
+            content: ContentId::NONE,
+            ancestors: Vec::new(),
+            dot: Dot { writer, counter: 0 },
+            version: Version::NEW,
+            author: DeviceId::NIL,
+            actor: Actor::Unknown,
+            found: false,
+        }
+    }
+
+    /// Tells whether it is [`Record::void`].
+    #[must_use]
+    pub fn is_void(&self) -> bool {
+        self.version == Version::NEW
+    }
+
+    /// Tells whether a withheld record is of a path at which no peer was ever told of anything:
+    /// a conflict copy that was made here, or nothing but untold writes.
+    #[must_use]
+    pub fn is_unheard_of(&self) -> bool {
+        self.is_derived() || self.version.counters().all(|(writer, _)| writer.is_untold())
     }
 
     /// Tells whether the record's content is bytes that must be fetched.

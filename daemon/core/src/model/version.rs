@@ -27,6 +27,21 @@ pub struct Writer {
     pub incarnation: Incarnation,
 }
 
+impl Writer {
+    /// Returns the writer of what `device` writes and tells nobody. No peer ever hears of it, and
+    /// what is told at last is written again by a writer of its own.
+    #[must_use]
+    pub fn untold(device: DeviceId) -> Self {
+        Self { device, incarnation: Incarnation(u64::MAX) }
+    }
+
+    /// Tells whether nobody hears of what it writes.
+    #[must_use]
+    pub fn is_untold(self) -> bool {
+        self.incarnation == Incarnation(u64::MAX)
+    }
+}
+
 /// Names one write of a user, for ever.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dot {
@@ -128,6 +143,20 @@ impl Version {
         let mut both = self.clone();
         both.join(other);
         both
+    }
+
+    /// Returns the same without what stands for no write that a peer has told of: untold writes
+    /// and conflict copies.
+    #[must_use]
+    pub fn of_others(&self) -> Self {
+        let counts = |writer: Writer| !writer.is_untold() && writer.device != DeviceId::NIL;
+        Self(self.0.iter().filter(|(writer, _)| counts(*writer)).copied().collect())
+    }
+
+    /// Returns the same without what nobody hears of.
+    #[must_use]
+    pub fn as_told(&self) -> Self {
+        Self(self.0.iter().filter(|(writer, _)| !writer.is_untold()).copied().collect())
     }
 
     /// Tells whether everything `other` has seen has been seen here.

@@ -14,7 +14,7 @@ use rustix::fs::FileType;
 use syncd_core::flow::detect::Look;
 use syncd_core::flow::index::{IndexError, Known};
 use syncd_core::flow::settle::Trouble;
-use syncd_core::model::{ContentId, Entry, Kind, RelPath, Standing, StatKey};
+use syncd_core::model::{ContentId, Entry, Kind, RelPath, StatKey};
 
 use super::batch::Batch;
 use super::{Links, LookReport, Problem, Scope, Sink, UNTRUSTED_CTIME};
@@ -311,8 +311,7 @@ impl Walk<'_, '_> {
     }
 
     fn is_ours_to_miss(&self, path: &RelPath, entry: &Entry) -> bool {
-        entry.local.standing == Standing::Settled
-            && self.at.scope.synced(path, entry.record.kind == Kind::Directory)
+        entry.local.is_here() && self.at.scope.synced(path, entry.record.kind == Kind::Directory)
     }
 
     /// Lists what the index held below a directory that is no more, children before their

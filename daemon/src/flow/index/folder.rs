@@ -187,6 +187,11 @@ impl Index for FolderIndex {
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
+    fn withheld(&self) -> Result<usize, IndexError> {
+        let count = self.read(|trees, _, folder| Ok(trees.tally(folder)?.summary.withheld))?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
     fn marks(&self) -> Result<Marks, IndexError> {
         self.read(|trees, _, folder| match trees.marks.get(marks_key(folder))? {
             Some(row) => decode_marks(&row).map_err(Fault::of_row),

@@ -341,6 +341,7 @@ fn put_local(
         Standing::Unsupported => out.push(2),
         Standing::Refused => out.push(3),
         Standing::Evicted => out.push(4),
+        Standing::Withheld => out.push(5),
     }
 }
 
@@ -375,6 +376,7 @@ fn read_local(
         2 => Standing::Unsupported,
         3 => Standing::Refused,
         4 => Standing::Evicted,
+        5 => Standing::Withheld,
         _ => return Err(Malformed::Wrong("a path stands in an unknown way")),
     };
     Ok(Local { seen, source, data_durable: has(local_bit::DURABLE), standing })

@@ -65,11 +65,18 @@ fn rows_have_these_bytes() {
     assert_eq!(hex(&bytes), "0107070707070707070000000000000102");
     assert_eq!(decode_holders(&bytes).unwrap(), holders);
 
-    let summary =
-        Summary { files: 1, bytes: 300, directories: 2, tombstones: 3, conflicts: 4, aside: 5 };
+    let summary = Summary {
+        files: 1,
+        bytes: 300,
+        directories: 2,
+        tombstones: 3,
+        conflicts: 4,
+        aside: 5,
+        withheld: 7,
+    };
     let tally = Tally { last_seq: 128, live_files: 6, summary };
     let bytes = encode_tally(&tally);
-    assert_eq!(hex(&bytes), "0180010601ac0202030405");
+    assert_eq!(hex(&bytes), "0180010601ac020203040507");
     assert_eq!(decode_tally(&bytes).unwrap(), tally);
 
     let mut marks = Marks { covered: Version::of(dot(1, 3)), ..Marks::default() };

@@ -127,9 +127,11 @@ fn is_file(entry: &Entry) -> u64 {
 /// Encodes a tally.
 pub(super) fn encode_tally(tally: &Tally) -> Vec<u8> {
     let mut out = vec![ROW_VERSION];
-    let Summary { files, bytes, directories, tombstones, conflicts, aside } = tally.summary;
+    let Summary { files, bytes, directories, tombstones, conflicts, aside, withheld } =
+        tally.summary;
     let (last_seq, live_files) = (tally.last_seq, tally.live_files);
-    for number in [last_seq, live_files, files, bytes, directories, tombstones, conflicts, aside] {
+    let counts = [files, bytes, directories, tombstones, conflicts, aside, withheld];
+    for number in [last_seq, live_files].into_iter().chain(counts) {
         put_uint(&mut out, number);
     }
     out
@@ -146,6 +148,7 @@ pub(super) fn decode_tally(bytes: &[u8]) -> Result<Tally, Malformed> {
         tombstones: from.uint()?,
         conflicts: from.uint()?,
         aside: from.uint()?,
+        withheld: from.uint()?,
     };
     from.end()?;
     Ok(Tally { last_seq, live_files, summary })

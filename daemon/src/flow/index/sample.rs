@@ -144,6 +144,7 @@ pub(super) fn local(dice: &mut Dice) -> Local {
             Standing::Unsupported,
             Standing::Refused,
             Standing::Evicted,
+            Standing::Withheld,
         ]),
     }
 }

@@ -18,6 +18,8 @@ pub struct Summary {
     /// Live paths that are known but not on this disk by our doing: ignored, unsupported,
     /// refused, evicted. Counted nowhere else.
     pub aside: u64,
+    /// Of all these, the paths of which no peer is told.
+    pub withheld: u64,
 }
 
 impl Summary {
@@ -32,6 +34,9 @@ impl Summary {
     }
 
     fn count(&mut self, name: &[u8], entry: &Entry, by: fn(u64, u64) -> u64) {
+        if entry.local.is_withheld() {
+            self.withheld = by(self.withheld, 1);
+        }
         if entry.record.is_live() && !entry.local.is_here() {
             self.aside = by(self.aside, 1);
             return;

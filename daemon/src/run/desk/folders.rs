@@ -13,8 +13,8 @@ use syncd_home::{Config, FolderConfig};
 use super::devices::tell_sharers;
 use super::places::single_name;
 use super::status::remember;
-use super::{FrontDesk, blocking};
-use crate::run::folder::{self, Folder, Note};
+use super::{FrontDesk, ask, blocking};
+use crate::run::folder::{self, Folder, FolderThread, Note};
 
 impl FrontDesk {
     pub(super) async fn list_folders(&self) -> Result<Vec<Shown>, ApiError> {
@@ -189,6 +189,10 @@ impl FrontDesk {
             config.role = stored_role(role);
         }
         self.keep_folder(config).await?;
+        if change.role.is_some() {
+            // A folder that is not at work takes its role when it begins.
+            let _ = ask(&folder, FolderThread::take_role).await;
+        }
         Ok(self.shown_folder(&folder).await)
     }
 }

@@ -17,6 +17,7 @@ mod ignores;
 mod places;
 mod problems;
 mod resolve;
+mod roles;
 mod roots;
 mod status;
 mod trash;
@@ -29,11 +30,12 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use syncd_api::{
-    AcceptReport, AcceptRequest, AddressesRequest, ApiError, Conflict, ConflictView, Device,
-    Emptied, EmptyRequest, Event, EventsQuery, FlushReport, FlushRequest, FolderAdd, FolderAdded,
-    FolderChange, FolderMove, FolderQuery, FolderRemoved, Health, Held, HeldAnswer, OfferedFolder,
-    PairRequest, PathText, PendingDevice, ResolveRequest, Resolved, RestoreRequest, Restored,
-    ScanReport, ScanRequest, ShareRequest, Status, Trashed, Unpaired, Why, sentence as chain,
+    AcceptReport, AcceptRequest, AddressesRequest, ApiError, Conflict, ConflictView, Decided,
+    Device, Emptied, EmptyRequest, Event, EventsQuery, FlushReport, FlushRequest, FolderAdd,
+    FolderAdded, FolderChange, FolderMove, FolderQuery, FolderRemoved, Health, Held, HeldAnswer,
+    OfferedFolder, PairRequest, PathText, PendingDevice, ResolveRequest, Resolved, RestoreRequest,
+    Restored, ScanReport, ScanRequest, ShareRequest, Status, Trashed, Unpaired, Why,
+    sentence as chain,
 };
 use syncd_core::model::{DeviceId, FolderId, RelPath};
 use syncd_home::{Config, ConfigError, ConfigFile, near};
@@ -269,6 +271,14 @@ impl Desk for FrontDesk {
 
     fn folder_set(&self, folder: String, request: FolderChange) -> Answer<'_, syncd_api::Folder> {
         to_its_end(self.clone().change(folder, request))
+    }
+
+    fn folder_override(&self, folder: String) -> Answer<'_, Decided> {
+        to_its_end(self.clone().overrule(folder))
+    }
+
+    fn folder_revert(&self, folder: String) -> Answer<'_, Decided> {
+        to_its_end(self.clone().revert(folder))
     }
 
     fn folder_adopt(&self, folder: String) -> Answer<'_, syncd_api::Folder> {

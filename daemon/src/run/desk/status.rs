@@ -32,6 +32,7 @@ pub(super) struct Inside {
     need: (u64, u64),
     idle: bool,
     held: u64,
+    refused: u64,
     last: Seq,
     peers: BTreeMap<DeviceId, PeerState>,
     problems: Vec<(RelPath, Problem)>,
@@ -98,6 +99,8 @@ impl FrontDesk {
             bytes: summary.bytes,
             need_files: inside.need.0,
             need_bytes: inside.need.1,
+            out_of_sync: inside.refused,
+            local_changes: summary.withheld,
             conflicts: summary.conflicts,
             held: u64::from(inside.held > 0),
             devices: seen.devices,
@@ -119,6 +122,7 @@ impl FrontDesk {
                         need: engine.need(),
                         idle: engine.is_idle(),
                         held: engine.held().len() as u64,
+                        refused: engine.refused() as u64,
                         last: engine.last_seq(),
                         peers: devices.into_iter().filter_map(state).collect(),
                         problems: problems
@@ -217,7 +221,9 @@ impl Seen {
         if self.standing.scanning > 0 {
             return FolderState::Scanning;
         }
-        match inside.need.0 > 0 || !inside.idle || self.is_apart {
+        // What is not taken keeps the devices apart for as long as a person wants it.
+        let on_the_way = self.is_apart && inside.refused == 0;
+        match inside.need.0 > 0 || !inside.idle || on_the_way {
             true => FolderState::Syncing,
             false => FolderState::Idle,
         }

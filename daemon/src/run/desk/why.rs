@@ -86,9 +86,10 @@ impl FrontDesk {
             reasons.push(reason(ReasonKind::Unreadable, what, Some(remedy)));
         }
         reasons.extend(inside.iter().flat_map(|inside| reasons_inside(folder, inside)));
+        reasons.extend(outside.entry.as_ref().and_then(|entry| local_change(folder, entry)));
         reasons.extend(conflict(rel, outside.has_copies));
         reasons.extend(on_disk(outside.entry.as_ref(), outside.lstat.as_ref()));
-        if let Some(entry) = &outside.entry {
+        if let Some(entry) = outside.entry.as_ref().filter(|e| !e.local.is_withheld()) {
             reasons.extend(self.lacking(folder, entry, &outside.marks).await);
         }
         Ok(())
@@ -220,6 +221,14 @@ fn reasons_inside(folder: &Folder, inside: &Inside) -> Vec<Reason> {
         reasons.push(reason(ReasonKind::Waiting, &what, None));
     }
     reasons
+}
+
+fn local_change(folder: &Folder, entry: &Entry) -> Option<Reason> {
+    let id = folder.id();
+    let remedy = format!("to undo it and all the others: syncctl folder revert {id}");
+    let what = "it was changed here, and nobody is told since the folder only receives";
+    let withheld = entry.local.is_withheld();
+    withheld.then(|| reason(ReasonKind::LocalChange, what, Some(remedy)))
 }
 
 fn conflict(rel: &RelPath, has_copies: bool) -> Option<Reason> {

@@ -119,6 +119,7 @@ fn open(daemon: &Arc<Daemon>, folder: &Folder) -> Result<FolderThread, Halt> {
     let engine = engine_of(daemon, folder, &parts)?;
     let workers = workers_of(daemon, folder, &parts)?;
     let mut thread = FolderThread::new(Arc::clone(daemon), folder.clone(), parts, engine, workers);
+    thread.take_settings();
     thread.read_rules();
     let (unfinished, batches) = daemon.take_unfinished(folder.id());
     if !unfinished.is_empty() {

@@ -8,8 +8,10 @@
 //! - Notes are taken in the order they came.
 
 mod begin;
+pub mod join;
 pub mod links;
 mod looks;
+mod notices;
 mod rules;
 mod settles;
 mod thread;

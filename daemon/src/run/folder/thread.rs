@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use syncd_core::engine::{Action, Cause, Engine, Event, LookId, Notice};
 use syncd_core::flow::detect::{Debouncer, Hint, Look};
 use syncd_core::flow::settle::Job;
-use syncd_core::model::{DeviceId, Kind, RelPath, Seq, Tick};
+use syncd_core::model::{DeviceId, RelPath, Role, Seq, Tick};
 use tokio::sync::oneshot;
 
 use super::looks::LookOrder;
 use super::settles::PersistOrder;
 use super::worker::Worker;
-use super::{Folder, Link, Note, Out, Parts, rules};
+use super::{Folder, Link, Note, Out, Parts, join, notices, rules};
 use crate::flow::detect::{Heard, LookReport, Scope, Watcher};
 use crate::flow::index::{FolderIndex, IntentBatch};
 use crate::run::fetch::Fetch;
@@ -455,41 +455,35 @@ impl FolderThread {
         }
     }
 
+    /// Tells the engine what the settings say of the folder, and of a join that is not over.
+    pub(super) fn take_settings(&mut self) {
+        if let Some(favour) = join::under_way(&self.daemon.ledger, self.folder.id()) {
+            self.tell(Event::Joining { favour });
+        }
+        self.take_role();
+    }
+
+    /// Tells the engine the role that the settings give.
+    pub fn take_role(&mut self) {
+        let role = match self.folder.config().role {
+            syncd_home::Role::SendReceive => Role::SendReceive,
+            syncd_home::Role::SendOnly => Role::SendOnly,
+            syncd_home::Role::ReceiveOnly => Role::ReceiveOnly,
+        };
+        self.tell(Event::RoleIs { role });
+    }
+
     /// Pauses or resumes the folder.
     pub fn pause(&mut self, paused: bool) {
         self.tell(Event::Paused { paused });
     }
 
-    fn notice(&mut self, notice: Notice) {
+    fn notice(&self, notice: Notice) {
         let id = self.folder.id();
-        let what = |kind: Kind| match kind {
-            Kind::Tombstone => "deleted",
-            Kind::Directory => "directory",
-            Kind::File | Kind::Symlink => "file",
-        };
-        let happening = match notice {
-            Notice::Changed { path, kind } => {
-                let text = format!("{path} changed here ({})", what(kind));
-                Happening::path(id, "file-changed", path, &text)
-            }
-            Notice::Placed { path, kind, author } => {
-                let text = format!("{path} came from {} ({})", author.short(), what(kind));
-                Happening::path(id, "file-settled", path, &text).by(author)
-            }
-            Notice::Conflict { path, copy } => {
-                let text =
-                    format!("{path} was written on two devices; the other version is {copy}");
-                Happening::path(id, "conflict", path, &text)
-            }
-            Notice::Held { count } => {
-                let text = format!(
-                    "{count} deletes found by a scan are held; say 'syncctl held approve' if they \
-                     are meant"
-                );
-                Happening::folder(id, "held", &text)
-            }
-        };
-        self.daemon.tell(happening);
+        if notice == Notice::Joined {
+            join::is_over(&self.daemon.ledger, id);
+        }
+        self.daemon.tell(notices::happening(id, notice));
     }
 
     /// Tells whether `path` is synced here by the rules.

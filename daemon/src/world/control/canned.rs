@@ -128,6 +128,8 @@ fn folder_status() -> FolderStatus {
         bytes: 5_000_000,
         need_files: 25,
         need_bytes: 1_000_000,
+        out_of_sync: 0,
+        local_changes: 0,
         conflicts: 1,
         held: 0,
         devices: vec![DeviceSync {
@@ -267,6 +269,16 @@ impl Desk for Canned {
         let label = request.label.unwrap_or_else(|| id.clone());
         let role = request.role.unwrap_or_default();
         self.about(&id, Folder { label, role, ..folder(&id) })
+    }
+
+    fn folder_override(&self, id: String) -> Answer<'_, Decided> {
+        self.note("folder_override", &id);
+        self.about(&id, Decided { id: id.clone(), items: 3 })
+    }
+
+    fn folder_revert(&self, id: String) -> Answer<'_, Decided> {
+        self.note("folder_revert", &id);
+        self.about(&id, Decided { id: id.clone(), items: 1 })
     }
 
     fn folder_adopt(&self, id: String) -> Answer<'_, Folder> {

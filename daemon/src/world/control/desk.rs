@@ -5,11 +5,12 @@ use std::pin::Pin;
 
 use futures::stream::BoxStream;
 use syncd_api::{
-    AcceptReport, AcceptRequest, AddressesRequest, ApiError, Conflict, ConflictView, Device,
-    Emptied, EmptyRequest, Event, EventsQuery, FlushReport, FlushRequest, Folder, FolderAdd,
-    FolderAdded, FolderChange, FolderMove, FolderQuery, FolderRemoved, Health, Held, HeldAnswer,
-    OfferedFolder, PairRequest, PathText, PendingDevice, ResolveRequest, Resolved, RestoreRequest,
-    Restored, ScanReport, ScanRequest, ShareRequest, Status, Trashed, Unpaired, Why,
+    AcceptReport, AcceptRequest, AddressesRequest, ApiError, Conflict, ConflictView, Decided,
+    Device, Emptied, EmptyRequest, Event, EventsQuery, FlushReport, FlushRequest, Folder,
+    FolderAdd, FolderAdded, FolderChange, FolderMove, FolderQuery, FolderRemoved, Health, Held,
+    HeldAnswer, OfferedFolder, PairRequest, PathText, PendingDevice, ResolveRequest, Resolved,
+    RestoreRequest, Restored, ScanReport, ScanRequest, ShareRequest, Status, Trashed, Unpaired,
+    Why,
 };
 
 /// What a desk promises.
@@ -78,6 +79,12 @@ pub trait Desk: Send + Sync + 'static {
 
     /// Changes a folder's settings.
     fn folder_set(&self, folder: String, request: FolderChange) -> Answer<'_, Folder>;
+
+    /// Makes this device's state of a folder that only sends win everywhere.
+    fn folder_override(&self, folder: String) -> Answer<'_, Decided>;
+
+    /// Gives up what was changed here in a folder that only receives; it goes into the trash.
+    fn folder_revert(&self, folder: String) -> Answer<'_, Decided>;
 
     /// Takes a halted folder's root back in union mode: nothing is deleted anywhere.
     fn folder_adopt(&self, folder: String) -> Answer<'_, Folder>;

@@ -72,8 +72,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
     ),
     op(Post, "/v1/folders/{folder}/adopt", "Takes a halted root back", "", "Folder"),
     op(Post, "/v1/folders/{folder}/move", "Says where a root lies now", "FolderMove", "Folder"),
+    op(Post, "/v1/folders/{folder}/override", "Makes this side win", "", "Decided"),
     op(Post, "/v1/folders/{folder}/pause", "Stops a folder", "", "Folder"),
     op(Post, "/v1/folders/{folder}/resume", "Lets a paused folder go on", "", "Folder"),
+    op(Post, "/v1/folders/{folder}/revert", "Gives up what was changed here", "", "Decided"),
     op(Post, "/v1/folders/{folder}/share", "Adds devices to a folder", "ShareRequest", "Folder"),
     op(
         Post,

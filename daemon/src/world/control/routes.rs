@@ -5,11 +5,11 @@ use axum::extract::State;
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, on};
 use syncd_api::{
-    AcceptReport, AcceptRequest, AddressesRequest, ApiError, Conflict, ConflictView, Device,
-    Emptied, EmptyRequest, FlushReport, FlushRequest, Folder, FolderAdd, FolderAdded, FolderChange,
-    FolderMove, FolderQuery, FolderRemoved, Health, Held, HeldAnswer, Keep, OfferedFolder,
-    PairRequest, PathText, PendingDevice, ResolveRequest, Resolved, RestoreRequest, Restored,
-    ScanReport, ScanRequest, ShareRequest, Status, Trashed, Unpaired, Why,
+    AcceptReport, AcceptRequest, AddressesRequest, ApiError, Conflict, ConflictView, Decided,
+    Device, Emptied, EmptyRequest, FlushReport, FlushRequest, Folder, FolderAdd, FolderAdded,
+    FolderChange, FolderMove, FolderQuery, FolderRemoved, Health, Held, HeldAnswer, Keep,
+    OfferedFolder, PairRequest, PathText, PendingDevice, ResolveRequest, Resolved, RestoreRequest,
+    Restored, ScanReport, ScanRequest, ShareRequest, Status, Trashed, Unpaired, Why,
 };
 
 use super::reply::{Asked, Body, Named, Reply, absolute};
@@ -89,6 +89,8 @@ pub(super) fn table() -> Table {
         .on(Post, "/v1/folders/{folder}/resume", folder_resume)
         .on(Post, "/v1/folders/{folder}/adopt", folder_adopt)
         .on(Post, "/v1/folders/{folder}/move", folder_move)
+        .on(Post, "/v1/folders/{folder}/override", folder_override)
+        .on(Post, "/v1/folders/{folder}/revert", folder_revert)
         .on(Get, "/v1/offers", offers)
         .on(Post, "/v1/scan", scan)
         .on(Post, "/v1/flush", flush)
@@ -138,6 +140,8 @@ named! {
     folder_pause -> Folder;
     folder_resume -> Folder;
     folder_adopt -> Folder;
+    folder_override -> Decided;
+    folder_revert -> Decided;
     approve -> HeldAnswer;
     reject -> HeldAnswer;
 }

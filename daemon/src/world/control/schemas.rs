@@ -29,6 +29,7 @@ const WORDS: &[(&str, &[&str])] = &[
             "missing",
             "not-in-folder",
             "folder-stopped",
+            "local-change",
         ],
     ),
     ("Role", &["sendreceive", "sendonly", "receiveonly"]),
@@ -55,6 +56,7 @@ const OBJECTS: &[(&str, &str)] = &[
         "folder text, path text, path_hex text?, copy PathText, base Side?, mine Side, \
          theirs Side",
     ),
+    ("Decided", "id text, items integer"),
     (
         "Device",
         "device_id text, name text, connected boolean, path LinkPath?, rtt_ms number?, \
@@ -98,7 +100,8 @@ const OBJECTS: &[(&str, &str)] = &[
         "FolderStatus",
         "id text, path text, path_hex text?, label text, role Role, state FolderState, \
          files integer, bytes integer, need_files integer, need_bytes integer, \
-         conflicts integer, held integer, devices [DeviceSync], problems [Problem]",
+         out_of_sync integer, local_changes integer, conflicts integer, held integer, \
+         devices [DeviceSync], problems [Problem]",
     ),
     (
         "Health",

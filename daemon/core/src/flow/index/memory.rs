@@ -105,6 +105,10 @@ impl Index for MemIndex {
         Ok(self.entries.values().filter(|e| e.record.kind == Kind::File).count())
     }
 
+    fn withheld(&self) -> Result<usize, IndexError> {
+        Ok(self.entries.values().filter(|e| e.local.is_withheld()).count())
+    }
+
     fn marks(&self) -> Result<Marks, IndexError> {
         Ok(self.marks.clone())
     }

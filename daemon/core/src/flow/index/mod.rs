@@ -119,6 +119,12 @@ pub trait Index: Known {
     /// [`IndexError`] when the store cannot be read.
     fn live_files(&self) -> Result<usize, IndexError>;
 
+    /// Returns how many paths stand here withheld from the peers.
+    ///
+    /// # Errors
+    /// [`IndexError`] when the store cannot be read.
+    fn withheld(&self) -> Result<usize, IndexError>;
+
     /// Returns the marks.
     ///
     /// # Errors

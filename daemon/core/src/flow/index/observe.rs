@@ -38,8 +38,8 @@ pub fn found(entry: Option<&Entry>, found: &Found, dot: Dot, surveyed: bool) -> 
         }
         // A directory that only ignored content keeps alive stays deleted (MERGING, M14).
         (Standing::Ignored, false) if found.kind == Kind::Directory => Meaning::Nothing,
-        (Standing::Settled, _) | (_, false) if looks => Meaning::Restat,
-        (Standing::Settled, _) | (_, false) => {
+        (Standing::Settled | Standing::Withheld, _) | (_, false) if looks => Meaning::Restat,
+        (Standing::Settled | Standing::Withheld, _) | (_, false) => {
             Meaning::Written(Box::new(write(Some(&entry.record), found, dot)))
         }
         (_, true) if looks => Meaning::Restat,
@@ -52,7 +52,7 @@ pub fn found(entry: Option<&Entry>, found: &Found, dot: Dot, surveyed: bool) -> 
 #[must_use]
 pub fn gone(entry: Option<&Entry>, dot: Dot) -> Option<Record> {
     let entry = entry?;
-    let was_here = entry.local.standing == Standing::Settled && entry.record.is_live();
+    let was_here = entry.local.is_here() && entry.record.is_live();
     was_here.then(|| tombstone(&entry.record, dot))
 }
 

@@ -137,7 +137,7 @@ fn choose(ours: &Record, theirs: &Record) -> (Side, bool) {
 /// Tells whether `live` was found, not written, and `tombstone` deleted the very content that it
 /// holds: what a store that was lost finds on its disk again. Of a directory nothing is left to
 /// compare, but that the path never held anything else.
-fn deleted(tombstone: &Record, live: &Record) -> bool {
+pub(super) fn deleted(tombstone: &Record, live: &Record) -> bool {
     let same = match live.kind {
         Kind::File | Kind::Symlink => tombstone.descends_from(live.content),
         Kind::Directory => tombstone.ancestors.is_empty(),

@@ -10,6 +10,7 @@
 //! - Only looks-alike and dominance merge without a new counter, so one vector is one record.
 
 pub mod conflict;
+pub mod favour;
 pub mod merge;
 pub mod order;
 

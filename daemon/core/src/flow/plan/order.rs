@@ -14,6 +14,11 @@ pub fn expected(entry: Option<&Entry>) -> Option<Expect> {
     entry.local.seen.map(|stat| Expect::Known { kind, stat, content })
 }
 
+/// Tells whether `record` is a directory.
+pub(super) fn is_directory(record: &Record) -> bool {
+    record.kind == Kind::Directory
+}
+
 /// Returns the steps from what `entry` says lies at `path` to `target`; `None` when the path
 /// must be looked at first. No steps at all means that the disk is right already.
 #[must_use]

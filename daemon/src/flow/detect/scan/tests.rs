@@ -1,6 +1,8 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use syncd_core::model::Standing;
+
 use super::super::ground::{Folder, Told};
 use super::*;
 use crate::flow::digest::COARSE_WINDOW_NS;

@@ -1,0 +1,40 @@
+//! What an engine may want a person to know, as an event of the log.
+
+use syncd_core::engine::Notice;
+use syncd_core::model::{FolderId, Kind};
+
+use crate::run::Happening;
+
+/// Returns the event that tells `notice` of the folder `id`.
+pub(super) fn happening(id: &FolderId, notice: Notice) -> Happening {
+    let what = |kind: Kind| match kind {
+        Kind::Tombstone => "deleted",
+        Kind::Directory => "directory",
+        Kind::File | Kind::Symlink => "file",
+    };
+    match notice {
+        Notice::Changed { path, kind } => {
+            let text = format!("{path} changed here ({})", what(kind));
+            Happening::path(id, "file-changed", path, &text)
+        }
+        Notice::Placed { path, kind, author } => {
+            let text = format!("{path} came from {} ({})", author.short(), what(kind));
+            Happening::path(id, "file-settled", path, &text).by(author)
+        }
+        Notice::Conflict { path, copy } => {
+            let text = format!("{path} was written on two devices; the other version is {copy}");
+            Happening::path(id, "conflict", path, &text)
+        }
+        Notice::Joined => {
+            let text = "what was here and what the others have is one now";
+            Happening::folder(id, "folder-joined", text)
+        }
+        Notice::Held { count } => {
+            let text = format!(
+                "{count} deletes found by a scan are held; say 'syncctl held approve' if they are \
+                 meant"
+            );
+            Happening::folder(id, "held", &text)
+        }
+    }
+}

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use syncd_core::model::DeviceId;
 
 use crate::commands::{
-    config, conflict, device, doctor, event, folder, generate, held, identity, ignore, status,
-    trash, why, work,
+    config, conflict, device, doctor, event, folder, generate, held, identity, ignore, report,
+    status, trash, why, work,
 };
 
 const ABOUT: &str = "\
@@ -72,6 +72,7 @@ pub(crate) enum Command {
     Ignore(ignore::Ignore),
     Config(config::Config),
     Doctor(doctor::Doctor),
+    Report(report::Report),
     Completions(generate::Completions),
     Man(generate::Man),
 }

@@ -53,9 +53,24 @@ impl Pair {
             session.client.send(Method::POST, "/v1/devices", &request, Patience::Question)?;
         session.show(&answer, |_| {
             let name = escaped(&answer.read::<Device>()?.name);
-            Ok(format!("{name} is trusted here; it must pair with this device too\n"))
+            let kept = kept_only(&self.addresses);
+            Ok(format!("{name} is trusted here; it must pair with this device too\n{kept}"))
         })
     }
+}
+
+/// Says which of the addresses are kept but not dialled by this version.
+fn kept_only(addresses: &[String]) -> String {
+    let later =
+        |address: &&String| address.starts_with("ssh://") || address.contains("/p2p-circuit");
+    let line = |address: &String| {
+        format!(
+            "{} is kept, but this version does not dial it yet: it reaches devices by TCP and \
+             QUIC only; give such an address too, or let the other device dial\n",
+            escaped(address)
+        )
+    };
+    addresses.iter().filter(later).map(line).collect()
 }
 
 /// List the devices that ask to be trusted, and the folders that are offered
@@ -134,7 +149,8 @@ impl Devices {
                         true => "looked for only where it was last found".to_owned(),
                         false => format!("looked for at {}", device.addresses.join(", ")),
                     };
-                    Ok(format!("{} is {}\n", escaped(&device.name), escaped(&where_to)))
+                    let kept = kept_only(&device.addresses);
+                    Ok(format!("{} is {}\n{kept}", escaped(&device.name), escaped(&where_to)))
                 })
             }
         }

@@ -10,6 +10,7 @@ pub(crate) mod generate;
 pub(crate) mod held;
 pub(crate) mod identity;
 pub(crate) mod ignore;
+pub(crate) mod report;
 pub(crate) mod status;
 pub(crate) mod trash;
 pub(crate) mod why;
@@ -113,6 +114,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Events(args) => args.run(&session()?),
         Command::Config(args) => args.run(&session()?),
         Command::Doctor(args) => args.run(&session()?),
+        Command::Report(args) => args.run(&session()?),
         // These need not even a home.
         Command::Ignore(args) => args.run(cli.json),
         Command::Completions(args) => args.run(),

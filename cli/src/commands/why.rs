@@ -57,6 +57,7 @@ fn tone(kind: ReasonKind) -> Tone {
         ReasonKind::Waiting | ReasonKind::Quiet | ReasonKind::OpenForWriting => Tone::Plain,
         ReasonKind::Held
         | ReasonKind::Conflict
+        | ReasonKind::NoRoom
         | ReasonKind::FolderStopped
         | ReasonKind::LocalChange => Tone::Warn,
         ReasonKind::Unsupported | ReasonKind::Unreadable => Tone::Bad,

@@ -52,6 +52,9 @@ pub struct Side {
     pub time: Timestamp,
     /// Its bytes.
     pub size: u64,
+    /// What it holds: 64 hexadecimal digits of BLAKE3; null when nothing lies there.
+    #[serde(default)]
+    pub content: Option<String>,
     /// Its text; null when it is no UTF-8 text or too long to be compared.
     pub text: Option<String>,
 }

@@ -53,6 +53,8 @@ pub enum ReasonKind {
     Conflict,
     /// A program has it open for writing.
     OpenForWriting,
+    /// The disk is too full to take it.
+    NoRoom,
     /// It changed a moment ago; syncd waits until it rests.
     Quiet,
     /// This file system, or syncd, cannot hold such a thing.

@@ -21,7 +21,7 @@ mod socket;
 pub use config::{
     Config, ConfigError, ConfigFile, DeviceConfig, Discovery, FolderConfig, HISTORY_DAYS_DEFAULT,
     HISTORY_PERCENT_DEFAULT, HISTORY_VERSIONS_DEFAULT, HTTP_LISTEN_DEFAULT, HttpConfig,
-    LISTEN_DEFAULT, Limits, Listen, Place, Role, Topology,
+    LISTEN_DEFAULT, Limits, Listen, Place, Rates, Role, Topology,
 };
 pub use error::HomeError;
 pub use identity::Identity;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use syncd_api::sentence;
-use syncd_home::{Config, Listen};
+use syncd_home::{Config, Listen, Rates};
 use tokio::time::MissedTickBehavior;
 
 use super::{Ailment, Daemon};
+use crate::world::net::{Rate, RateLimits};
 
 /// How often the settings file and the clocks are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -34,6 +35,19 @@ pub(super) async fn watch(daemon: Arc<Daemon>) {
             stamp = newest;
             reload(&daemon).await;
         }
+    }
+}
+
+/// Returns how fast bytes may come and go by the settings.
+pub(super) fn rate_limits(config: &Config) -> RateLimits {
+    let rate = |rates: &Rates| Rate {
+        send_bytes_per_s: rates.send_kib_per_s.map(|kib| kib << 10),
+        receive_bytes_per_s: rates.receive_kib_per_s.map(|kib| kib << 10),
+    };
+    RateLimits {
+        total: rate(&config.limits.rates),
+        devices: config.devices.iter().map(|device| (device.id, rate(&device.rates))).collect(),
+        limit_lan: config.limits.limit_lan,
     }
 }
 

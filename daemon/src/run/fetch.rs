@@ -139,8 +139,14 @@ impl Inner {
     /// then both are asked again.
     fn stage_from_here(&self, content: ContentId) -> bool {
         let hands = &self.parts.hands;
+        // What the index knows and never placed, or a person wants back, lies nowhere here.
+        let is_placed = |path: &RelPath| {
+            let entry = self.parts.index.get(path).ok().flatten();
+            entry.is_some_and(|entry| entry.local.is_here())
+        };
         for _ in 0..MOVING_TRIES {
-            let holders = self.parts.index.holders(content, 4).unwrap_or_default();
+            let mut holders = self.parts.index.holders(content, 4).unwrap_or_default();
+            holders.retain(is_placed);
             if holders.iter().any(|path| hands.from_local(path, content).is_ok())
                 || hands.from_trash(content).is_ok()
             {

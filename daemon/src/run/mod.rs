@@ -94,8 +94,12 @@ impl Daemon {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes settings that were read anew.
+    /// Takes settings that were read anew. Limits count at once.
     pub fn set_config(&self, config: Config) {
+        self.net.limit(&changes::rate_limits(&config));
+        for hands in self.folders().iter().filter_map(Folder::parts).map(|parts| parts.hands) {
+            hands.set_limits(config.limits);
+        }
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 

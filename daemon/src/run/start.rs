@@ -57,6 +57,7 @@ pub async fn run(home: Home) -> anyhow::Result<()> {
         mdns: config.discovery.contains(&Discovery::Mdns),
         name: config.name.clone(),
         trusted: trusted.map(|d| (d.id, remembered(&ledger, d))).collect(),
+        limits: changes::rate_limits(&config),
     })
     .await?;
     let happenings = Happenings::new(first_event(), tokio::runtime::Handle::current());

@@ -62,7 +62,7 @@ impl World {
             Op::Scan => self.begin_look(at, Cause::Scanned, vec![Look::Tree(RelPath::root())]),
             Op::Approve => self.tell(at, Event::Approved),
             Op::Reject => {
-                for path in self.devices[at].engine.held().to_vec() {
+                for path in self.devices[at].engine.held().clone() {
                     Rc::make_mut(&mut self.device(at).deeds).forget_delete(&path);
                 }
                 self.tell(at, Event::Rejected);

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests, which clippy cannot see")]
 
+mod bases;
 mod catching_up;
 mod changes;
 mod commands;
@@ -12,12 +13,15 @@ mod conflicts;
 mod deletes;
 mod example;
 mod exits;
+mod held;
 mod homes;
 mod hub;
 mod ignored;
 mod interrupted;
 mod joining;
 mod large;
+mod limits;
 mod pairing;
+mod report;
 mod roles;
 mod stopping;

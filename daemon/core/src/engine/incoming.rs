@@ -260,7 +260,7 @@ impl Engine {
         let pending = &self.pending;
         self.removals.retain(|path| pending.contains_key(path));
         self.gated.retain(|path| pending.contains_key(path));
-        self.fetching.retain(|ticket, path| {
+        self.fetching.retain(|ticket, (path, _)| {
             pending.get(path).is_some_and(|p| p.stage == Stage::Fetching(*ticket))
         });
         for flight in self.flights.values_mut().filter(|f| of_peer(&f.from)) {

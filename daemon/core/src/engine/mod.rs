@@ -81,7 +81,8 @@ pub struct Engine {
     /// Whether what waits at the gate may go on now.
     gate_moved: bool,
     reading_rules: bool,
-    fetching: BTreeMap<Ticket, RelPath>,
+    /// For which path, and whom of the peers was asked.
+    fetching: BTreeMap<Ticket, (RelPath, DeviceId)>,
     flights: BTreeMap<Ticket, Flight>,
     busy: BTreeMap<RelPath, Ticket>,
     /// When our own work last touched a path, by `clock`.
@@ -94,7 +95,8 @@ pub struct Engine {
     ready: VecDeque<Job>,
     batches: usize,
     retries: BTreeMap<Tick, BTreeSet<RelPath>>,
-    held: Vec<RelPath>,
+    /// Deletes that a scan found and that wait for a person.
+    held: BTreeSet<RelPath>,
     problems: BTreeMap<RelPath, Problem>,
     committed: Seq,
     durable: Seq,
@@ -195,7 +197,7 @@ impl Engine {
             ready: VecDeque::new(),
             batches: 0,
             retries: BTreeMap::new(),
-            held: Vec::new(),
+            held: BTreeSet::new(),
             problems: BTreeMap::new(),
             committed: last,
             durable: last,

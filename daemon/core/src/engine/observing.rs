@@ -130,18 +130,7 @@ impl Engine {
         state.stale.extend(stale);
         if attested {
             self.walked |= state.whole;
-            // What is told nobody need not be held back.
-            let told = self.role != Role::ReceiveOnly;
-            let brake = told && state.cause == Cause::Scanned && self.is_braked(&gone, draft)?;
-            if brake {
-                self.actions.push_back(Action::Tell(Notice::Held { count: gone.len() }));
-                self.held = gone;
-            } else {
-                for path in gone {
-                    self.gone(&path, draft)?;
-                    self.touch(&path);
-                }
-            }
+            self.take_gone(gone, state.cause, draft)?;
         }
         self.clock += 1;
         self.looked = self.clock;
@@ -152,6 +141,37 @@ impl Engine {
             self.worked.clear();
         }
         self.wake_lookers(draft)
+    }
+
+    /// Takes what a look missed as deleted, or holds it. What is held stays so until a person has
+    /// decided, it is there again, or news of it comes, whoever looks.
+    fn take_gone(
+        &mut self,
+        gone: Vec<RelPath>,
+        cause: Cause,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        // What is told nobody need not be held back.
+        let told = self.role != Role::ReceiveOnly;
+        let brake = told && cause == Cause::Scanned && self.is_braked(&gone, draft)?;
+        if brake {
+            let before = self.held.len();
+            self.held.extend(gone);
+            if self.held.len() > before {
+                self.actions.push_back(Action::Tell(Notice::Held { count: self.held.len() }));
+            }
+            return Ok(());
+        }
+        for path in gone {
+            // Against news the delete must be told: the file that the news expects is not there.
+            if self.held.contains(&path) && !self.pending.contains_key(&path) {
+                continue;
+            }
+            self.held.remove(&path);
+            self.gone(&path, draft)?;
+            self.touch(&path);
+        }
+        Ok(())
     }
 
     fn is_stale(&self, path: &RelPath, begun: u64) -> bool {
@@ -184,7 +204,8 @@ impl Engine {
 
     /// Takes the held deletes as meant.
     pub(super) fn approve(&mut self, draft: &mut Draft<'_, impl Index>) -> Result<(), IndexError> {
-        for path in std::mem::take(&mut self.held) {
+        // What lay in a directory goes before it.
+        for path in std::mem::take(&mut self.held).into_iter().rev() {
             if self.busy.contains_key(&path) {
                 self.order_look(vec![Look::Path(path)]);
             } else {
@@ -217,9 +238,7 @@ impl Engine {
         if path.is_reserved() || !self.rules.synced(path, is_dir) {
             return Ok(());
         }
-        if !self.held.is_empty() {
-            self.held.retain(|held| held != path);
-        }
+        self.held.remove(path);
         let entry = draft.get(path)?;
         let was_dir = entry.as_ref().is_some_and(|e| e.record.kind == Kind::Directory);
         if was_dir && !is_dir {

@@ -1,6 +1,6 @@
 //! What peers are told, and what their acknowledgements allow.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::draft::Draft;
 use super::incoming::{Pending, Stage};
@@ -71,6 +71,7 @@ impl Engine {
                 word.heard.remove(&peer);
             }
             self.forget_news(peer);
+            self.ask_others(peer, draft)?;
             self.consider_stranded(draft)?;
         }
         Ok(())
@@ -299,7 +300,7 @@ impl Engine {
 
     /// Lists the deletes that a person must approve.
     #[must_use]
-    pub fn held(&self) -> &[RelPath] {
+    pub fn held(&self) -> &BTreeSet<RelPath> {
         &self.held
     }
 

@@ -1,5 +1,7 @@
 //! Many records at once, and what needs a fetch under way to go wrong.
 
+mod held;
+
 use std::collections::BTreeSet;
 
 use super::{Action, Engine, EngineConfig, Event, FolderHello};

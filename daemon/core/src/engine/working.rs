@@ -9,7 +9,7 @@ use super::{Action, Engine, Problem, PullError};
 use crate::flow::detect::Look;
 use crate::flow::index::{Index, IndexError};
 use crate::flow::settle::{Becoming, Job, Step, Ticket};
-use crate::model::{RelPath, Tick};
+use crate::model::{DeviceId, RelPath, Tick};
 
 impl Engine {
     /// Hands out the job, after the fetch of what it needs; without steps the index alone
@@ -63,13 +63,17 @@ impl Engine {
     fn fetch(&mut self, path: &RelPath, news: &News) -> Next {
         let peer = match news.from {
             From::Peer { peer, .. } => peer,
-            From::Index => match self.peers.keys().next() {
-                Some(peer) => *peer,
-                None => return Next::Wait(Stage::Gate),
-            },
+            // Any of them may hold it; whoever did not have it is asked last.
+            From::Index => {
+                let failed = self.pending.get(path).map_or(0, |p| p.failed);
+                match self.peers.keys().nth(failed % self.peers.len().max(1)) {
+                    Some(peer) => *peer,
+                    None => return Next::Wait(Stage::Gate),
+                }
+            }
         };
         let ticket = self.next_ticket();
-        self.fetching.insert(ticket, path.clone());
+        self.fetching.insert(ticket, (path.clone(), peer));
         let record = &news.record;
         self.actions.push_back(Action::Fetch {
             ticket,
@@ -82,6 +86,25 @@ impl Engine {
         Next::Wait(Stage::Fetching(ticket))
     }
 
+    /// Forgets the fetches that `peer` will not answer any more. What they were for and what is
+    /// still to come is fetched from others.
+    pub(super) fn ask_others(
+        &mut self,
+        peer: DeviceId,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        let of_peer = self.fetching.iter().filter(|(_, (_, asked))| *asked == peer);
+        let lost: Vec<_> = of_peer.map(|(ticket, (path, _))| (*ticket, path.clone())).collect();
+        for (ticket, path) in lost {
+            self.fetching.remove(&ticket);
+            if let Some(pending) = self.pending.get_mut(&path) {
+                pending.stage = Stage::Fresh;
+            }
+            self.consider(&path, draft)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn fetched(
         &mut self,
         now: Tick,
@@ -89,7 +112,7 @@ impl Engine {
         outcome: Result<(), PullError>,
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
-        let Some(path) = self.fetching.remove(&ticket) else { return Ok(()) };
+        let Some((path, _)) = self.fetching.remove(&ticket) else { return Ok(()) };
         let Some(pending) = self.pending.get_mut(&path) else { return Ok(()) };
         if pending.stage != Stage::Fetching(ticket) {
             return Ok(());
@@ -102,7 +125,11 @@ impl Engine {
             }
             Err(error) => {
                 pending.failed += 1;
-                let all_failed = pending.failed >= pending.news.len();
+                let others = match pending.news.front().map(|news| news.from) {
+                    Some(From::Index) => self.peers.len(),
+                    Some(From::Peer { .. }) | None => 0,
+                };
+                let all_failed = pending.failed >= pending.news.len().max(others);
                 self.problems.insert(path.clone(), Problem::Pull(error));
                 if all_failed {
                     pending.failed = 0;

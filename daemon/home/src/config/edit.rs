@@ -226,8 +226,11 @@ fn encode(key: &str, shape: Shape, values: &[String]) -> Result<Value, ConfigErr
         (Shape::Number, [one]) => {
             one.parse::<i64>().map(Value::from).map_err(|_| wrong("it is a whole number"))
         }
-        (Shape::Text | Shape::Number, []) => Err(wrong("it needs a value")),
-        (Shape::Text | Shape::Number, [_, ..]) => Err(wrong("it takes one value")),
+        (Shape::Flag, [one]) => {
+            one.parse::<bool>().map(Value::from).map_err(|_| wrong("it is true or false"))
+        }
+        (Shape::Text | Shape::Number | Shape::Flag, []) => Err(wrong("it needs a value")),
+        (Shape::Text | Shape::Number | Shape::Flag, [_, ..]) => Err(wrong("it takes one value")),
     }
 }
 

@@ -20,15 +20,23 @@ pub(super) const TOP: &[&str] = &[
 pub(super) const HTTP: &[&str] = &["listen"];
 
 /// Keys of `[limits]`.
-pub(super) const LIMITS: &[&str] =
-    &["history_days", "history_versions", "history_percent", "free_mib"];
+pub(super) const LIMITS: &[&str] = &[
+    "history_days",
+    "history_versions",
+    "history_percent",
+    "free_mib",
+    "send_kib_per_s",
+    "receive_kib_per_s",
+    "limit_lan",
+];
 
 /// Keys of one `[[device]]`.
-pub(super) const DEVICE: &[&str] = &["id", "name", "addresses"];
+pub(super) const DEVICE: &[&str] =
+    &["id", "name", "addresses", "send_kib_per_s", "receive_kib_per_s"];
 
 /// Keys of one `[[folder]]`.
 pub(super) const FOLDER: &[&str] =
-    &["id", "label", "path", "path_bytes", "role", "devices", "paused", "in_place"];
+    &["id", "label", "path", "path_bytes", "role", "devices", "paused", "in_place", "rescan_s"];
 
 /// What a settable key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +47,8 @@ pub(super) enum Shape {
     List,
     /// One whole number.
     Number,
+    /// `true` or `false`.
+    Flag,
 }
 
 /// A key that `config get` and `config set` take.
@@ -81,6 +91,9 @@ pub(super) const SETTABLE: &[Key] = &[
         default: || vec![super::HISTORY_PERCENT_DEFAULT.to_string()],
     },
     Key { name: "limits.free_mib", shape: Shape::Number, default: Vec::new },
+    Key { name: "limits.send_kib_per_s", shape: Shape::Number, default: Vec::new },
+    Key { name: "limits.receive_kib_per_s", shape: Shape::Number, default: Vec::new },
+    Key { name: "limits.limit_lan", shape: Shape::Flag, default: || texts(&["false"]) },
 ];
 
 fn texts(words: &[&str]) -> Vec<String> {

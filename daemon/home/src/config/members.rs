@@ -59,6 +59,7 @@ impl ConfigFile {
         put(table, "role", role.map(|role| role.as_str().into()));
         put(table, "paused", folder.paused.then(|| true.into()));
         put(table, "in_place", list_unless_empty(&folder.in_place));
+        put(table, "rescan_s", folder.rescan_s.map(|seconds| i64::from(seconds).into()));
     }
 
     /// Removes the folder `id`; returns whether it was there.
@@ -127,6 +128,7 @@ mod tests {
     use proptest::prelude::*;
     use syncd_core::model::FolderId;
 
+    use super::super::Rates;
     use super::*;
     use crate::Home;
 
@@ -138,7 +140,12 @@ mod tests {
     }
 
     fn device(key: u8, name: &str) -> DeviceConfig {
-        DeviceConfig { id: DeviceId([key; 32]), name: name.to_owned(), addresses: Vec::new() }
+        DeviceConfig {
+            id: DeviceId([key; 32]),
+            name: name.to_owned(),
+            addresses: Vec::new(),
+            rates: Rates::default(),
+        }
     }
 
     fn folder(id: &str, path: &str, devices: &[DeviceId]) -> FolderConfig {
@@ -150,6 +157,7 @@ mod tests {
             devices: devices.to_vec(),
             paused: false,
             in_place: Vec::new(),
+            rescan_s: None,
         }
     }
 
@@ -249,6 +257,7 @@ mod tests {
                 devices: devices.iter().map(|device| device.id).collect(),
                 paused,
                 in_place: vec!["*.log".to_owned(); usize::from(paused)],
+                rescan_s: None,
             };
             for device in &devices {
                 file.put_device(device);

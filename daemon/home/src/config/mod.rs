@@ -124,6 +124,33 @@ pub struct Limits {
     pub history_percent: u32,
     /// Mebibytes to leave free on a folder's disk; `None` is 1 % of it, at most 1 GiB.
     pub free_mib: Option<u64>,
+    /// How fast bytes may come and go, over all devices together.
+    pub rates: Rates,
+    /// Whether the rates also bind devices in the local network.
+    pub limit_lan: bool,
+}
+
+/// How fast bytes may come and go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rates {
+    /// Kibibytes a second that go out, 1 to 2^30; `None` is as many as fit.
+    pub send_kib_per_s: Option<u64>,
+    /// Kibibytes a second that come in, 1 to 2^30; `None` is as many as fit.
+    pub receive_kib_per_s: Option<u64>,
+}
+
+/// Most that stays free where [`Limits::free_mib`] says nothing, in bytes.
+const FLOOR_BYTES_MAX: u64 = 1 << 30;
+
+impl Limits {
+    /// Returns how many bytes must stay free on a disk of `disk_bytes`.
+    #[must_use]
+    pub fn floor_bytes(&self, disk_bytes: u64) -> u64 {
+        match self.free_mib {
+            Some(mebibytes) => mebibytes.saturating_mul(1 << 20),
+            None => (disk_bytes / 100).min(FLOOR_BYTES_MAX),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -133,6 +160,8 @@ impl Default for Limits {
             history_versions: HISTORY_VERSIONS_DEFAULT,
             history_percent: HISTORY_PERCENT_DEFAULT,
             free_mib: None,
+            rates: Rates::default(),
+            limit_lan: false,
         }
     }
 }
@@ -146,6 +175,8 @@ pub struct DeviceConfig {
     pub name: String,
     /// Where to call it: multiaddresses or `ssh://user@host[:port]`.
     pub addresses: Vec<String>,
+    /// How fast bytes may come from it and go to it, within what holds for all together.
+    pub rates: Rates,
 }
 
 /// A shared folder.
@@ -166,6 +197,9 @@ pub struct FolderConfig {
     /// Patterns of `.stignore`'s language for files that are rewritten where they are, instead of
     /// another inode taking their name.
     pub in_place: Vec<String>,
+    /// Seconds between two scans of the whole, 1 to 31 536 000; `None` is an hour, or a minute
+    /// where not everything can be watched.
+    pub rescan_s: Option<u32>,
 }
 
 /// Which way a folder's changes go on this device.

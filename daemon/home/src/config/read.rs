@@ -10,9 +10,12 @@ use toml_edit::Document;
 use super::section::{Section, column_of, line_of, read_all};
 use super::{
     Config, ConfigError, DeviceConfig, Discovery, FolderConfig, HISTORY_DAYS_DEFAULT,
-    HISTORY_PERCENT_DEFAULT, HISTORY_VERSIONS_DEFAULT, HttpConfig, Limits, Listen, Place, Role,
-    Topology, keys, values,
+    HISTORY_PERCENT_DEFAULT, HISTORY_VERSIONS_DEFAULT, HttpConfig, Limits, Listen, Place, Rates,
+    Role, Topology, keys, values,
 };
+
+/// Longest time between two scans of a folder: a year of 365 days, in seconds.
+const RESCAN_S_MAX: i64 = 365 * 24 * 60 * 60;
 
 /// Reads and checks everything.
 pub(super) fn read(text: &str) -> Result<Config, ConfigError> {
@@ -60,7 +63,7 @@ fn read_device(section: &Section<'_>) -> Result<DeviceConfig, ConfigError> {
     let id = DeviceId::parse(&id).map_err(|error| section.error("id", error.to_string()))?;
     let name = section.checked_text("name", values::name)?.unwrap_or_else(|| id.short());
     let addresses = section.checked_list("addresses", values::device_address)?.unwrap_or_default();
-    Ok(DeviceConfig { id, name, addresses })
+    Ok(DeviceConfig { id, name, addresses, rates: read_rates(section)? })
 }
 
 fn read_folder(
@@ -90,6 +93,9 @@ fn read_folder(
         devices: with,
         paused: section.flag("paused")?,
         in_place: section.checked_list("in_place", values::pattern)?.unwrap_or_default(),
+        rescan_s: section
+            .number("rescan_s", 1..=RESCAN_S_MAX)?
+            .and_then(|seconds| u32::try_from(seconds).ok()),
     })
 }
 
@@ -181,6 +187,15 @@ fn read_limits(top: &Section<'_>) -> Result<Limits, ConfigError> {
         history_versions: section.small("history_versions", 1_000_000, HISTORY_VERSIONS_DEFAULT)?,
         history_percent: section.small("history_percent", 90, HISTORY_PERCENT_DEFAULT)?,
         free_mib: section.number("free_mib", 0..=1 << 40)?,
+        rates: read_rates(&section)?,
+        limit_lan: section.flag("limit_lan")?,
+    })
+}
+
+fn read_rates(section: &Section<'_>) -> Result<Rates, ConfigError> {
+    Ok(Rates {
+        send_kib_per_s: section.number("send_kib_per_s", 1..=1 << 30)?,
+        receive_kib_per_s: section.number("receive_kib_per_s", 1..=1 << 30)?,
     })
 }
 
@@ -213,6 +228,7 @@ mod tests {
             "name = 'box'\nlisten = []\nrelays = ['/ip4/192.0.2.1/tcp/1/p2p/{}']\n\
              discovery = ['relay', 'relay']\ntopology = 'hub'\nhub = 'laptop'\n\
              http = {{ listen = '[::1]:0' }}\n[limits]\nhistory_days = 1\nfree_mib = 0\n\
+             send_kib_per_s = 64\nlimit_lan = true\n\
              [[device]]\nid = '{hub}'\nname = 'laptop'\naddresses = ['ssh://me@host']\n\
              [[device]]\nid = '{}'\n\
              [[folder]]\nid = 'work'\nlabel = 'My work'\npath = '/w'\nrole = 'sendonly'\n\
@@ -227,8 +243,12 @@ mod tests {
         assert_eq!(config.discovery, [Discovery::Relay]);
         assert_eq!(config.topology, Topology::Hub { hub });
         assert_eq!(config.http.listen.as_deref(), Some("[::1]:0"));
+        let rates = Rates { send_kib_per_s: Some(64), receive_kib_per_s: None };
         let limits = Limits { history_days: 1, free_mib: Some(0), ..Limits::default() };
-        assert_eq!(config.limits, limits);
+        assert_eq!(config.limits, Limits { rates, limit_lan: true, ..limits });
+        assert_eq!((limits.floor_bytes(1 << 40), config.limits.floor_bytes(1 << 40)), (0, 0));
+        let (small, large) = (Limits::default().floor_bytes(1000), 1 << 30);
+        assert_eq!((small, Limits::default().floor_bytes(1 << 50)), (10, large), "1 % or 1 GiB");
         assert_eq!(config.devices[0].addresses, ["ssh://me@host"]);
         assert_eq!(config.devices[1].name, peer.short(), "an unnamed device is called by its id");
         let folder = &config.folders[0];

@@ -196,6 +196,7 @@ mod tests {
             id: DeviceId([key; 32]),
             name: name.to_owned(),
             addresses: Vec::new(),
+            rates: Default::default(),
         };
         let mut twin = device(7, "twin");
         twin.id.0[31] = 0;

@@ -100,7 +100,7 @@ impl Hands {
         let said = |errno| self.said(&spot.path, 0, errno);
         let stat = system::stat_at(from, name.as_bytes()).map_err(said)?;
         let mtime_ns = stat.map_or(0, |stat| system::key_of(&stat).mtime_ns);
-        let first = (self.inner.options.name_copy)(&spot.path, mtime_ns);
+        let first = (self.inner.name_copy)(&spot.path, mtime_ns);
         for nth in 1..=COPY_NAMES_MAX {
             let copy = numbered(&first, nth);
             match self.install(from, name, spot.way(), copy.name()) {

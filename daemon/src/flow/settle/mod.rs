@@ -17,6 +17,7 @@
 //!
 //! pull → **settle** → detect (which sees our own write and knows it by its stat)
 
+mod bases;
 mod check;
 mod displace;
 mod dress;
@@ -34,7 +35,7 @@ mod take;
 mod testing;
 pub mod trash;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,11 +44,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
 use syncd_core::flow::settle::{SettleError, Ticket, Trouble};
-use syncd_core::model::{ContentId, RelPath};
+use syncd_core::model::{AncestorId, ContentId, RelPath};
+use syncd_home::Limits;
 
 use crate::world::disk;
 use disk::{DiskError, Root, system};
 
+pub use bases::{BASE_BYTES_MAX, Base, is_text};
 pub use late::LateWrite;
 pub use restart::Recovered;
 pub use staging::{StageError, StagedWriter};
@@ -61,31 +64,13 @@ pub type NameCopy = Arc<dyn Fn(&RelPath, i64) -> RelPath + Send + Sync>;
 /// name.
 pub type InPlace = Arc<dyn Fn(&RelPath) -> bool + Send + Sync>;
 
-/// How long, how often and how much displaced versions are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HistoryLimits {
-    /// Oldest version kept, in milliseconds since it was displaced.
-    pub age_ms_max: u64,
-    /// Most versions of one path.
-    pub versions_max: usize,
-    /// Most bytes of all versions, in percent of the whole disk.
-    pub disk_percent_max: u64,
-}
-
-impl Default for HistoryLimits {
-    /// 30 days, 100 versions of a path, 10 % of the disk.
-    fn default() -> Self {
-        Self { age_ms_max: 30 * 24 * 60 * 60 * 1000, versions_max: 100, disk_percent_max: 10 }
-    }
-}
-
 /// What a folder's hands need to be told.
 #[derive(Clone)]
 pub struct SettleOptions {
     /// Names the copy of a version that nobody had seen when it was displaced.
     pub name_copy: NameCopy,
-    /// What the trash keeps.
-    pub limits: HistoryLimits,
+    /// What the trash keeps, and what stays free.
+    pub limits: Limits,
     /// Which files are rewritten in place.
     pub in_place: InPlace,
 }
@@ -106,10 +91,15 @@ struct Inner {
     root: Root,
     staging: OwnedFd,
     trash: OwnedFd,
-    options: SettleOptions,
+    history: OwnedFd,
+    /// How many bases of a path were kept since the start.
+    bases: Mutex<BTreeMap<AncestorId, usize>>,
+    name_copy: NameCopy,
+    in_place: InPlace,
+    limits: Mutex<Limits>,
     journal: Mutex<journal::Journal>,
-    /// Contents that a [`StagedWriter`] is writing right now.
-    writing: Mutex<BTreeSet<ContentId>>,
+    /// Contents that a [`StagedWriter`] is writing right now, with their sizes.
+    writing: Mutex<BTreeMap<ContentId, u64>>,
     /// Tells apart the names in staging, also from what an earlier run left there.
     next_name: AtomicU64,
     /// Staged files with their mode and time, by job and step.
@@ -161,6 +151,7 @@ impl Hands {
             root.open_dir(&dir).map(|fd| (dir, fd))
         };
         let (_, staging) = open("staging")?;
+        let (_, history) = open("history")?;
         let (dir, trash) = open("trash")?;
         let journal = journal::Journal::open(&trash).map_err(|errno| DiskError::of(&dir, errno))?;
         Ok(Self {
@@ -168,7 +159,11 @@ impl Hands {
                 root,
                 staging,
                 trash,
-                options,
+                history,
+                bases: Mutex::default(),
+                name_copy: options.name_copy,
+                in_place: options.in_place,
+                limits: Mutex::new(options.limits),
                 journal: Mutex::new(journal),
                 writing: Mutex::default(),
                 next_name: AtomicU64::new(now_ms() << 20),
@@ -194,8 +189,21 @@ impl Hands {
         is_gone(&self.inner.staging) || is_gone(&self.inner.trash)
     }
 
+    /// Sets anew what the trash keeps, and what stays free.
+    pub fn set_limits(&self, limits: Limits) {
+        *locked(&self.inner.limits) = limits;
+    }
+
+    fn limits(&self) -> Limits {
+        *locked(&self.inner.limits)
+    }
+
     fn staging(&self) -> BorrowedFd<'_> {
         self.inner.staging.as_fd()
+    }
+
+    fn history(&self) -> BorrowedFd<'_> {
+        self.inner.history.as_fd()
     }
 
     fn trash(&self) -> BorrowedFd<'_> {

@@ -5,17 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs;
 use rustix::io::Errno;
 use syncd_core::flow::settle::SettleError;
-use syncd_core::model::RelPath;
+use syncd_core::model::{ContentId, RelPath};
 
-use super::Hands;
+use super::staging::part_name;
+use super::{Hands, locked};
 use crate::world::disk::{holes, system};
 
-/// Most that stays free for others, in bytes. On disks below 100 GiB it is 1 % of the disk.
-pub(super) const FLOOR_BYTES_MAX: u64 = 1 << 30;
-
 impl Hands {
-    /// Checks that `bytes` more fit for `path` with the floor left free: 1 % of the disk or
-    /// 1 GiB, whichever is less.
+    /// Checks that `bytes` more fit for `path` with the floor of the limits left free.
     ///
     /// # Errors
     /// [`SettleError::NoRoom`] when they do not, [`SettleError::Trouble`] when the disk does not
@@ -39,6 +36,17 @@ impl Hands {
         self.room_for(path, held.min(size))
     }
 
+    /// Returns how many bytes the contents that are being written will still take.
+    pub(super) fn to_come(&self) -> u64 {
+        let there = |content: &ContentId| {
+            let stat = system::stat_at(self.staging(), part_name(*content).as_bytes());
+            stat.ok().flatten().map_or(0, |stat| system::bytes_taken(&stat))
+        };
+        let writing = locked(&self.inner.writing).clone();
+        let lacking = writing.iter().map(|(content, size)| size.saturating_sub(there(content)));
+        lacking.fold(0, u64::saturating_add)
+    }
+
     /// Returns how many bytes of the disk are free to this user.
     pub(super) fn free_bytes(&self) -> Result<u64, Errno> {
         self.free_and_floor().map(|(free, _)| free)
@@ -49,7 +57,7 @@ impl Hands {
         let disk = fs::fstatvfs(self.root().fd())?;
         let whole = disk.f_blocks.saturating_mul(disk.f_frsize);
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        Ok((free, (whole / 100).min(FLOOR_BYTES_MAX)))
+        Ok((free, self.limits().floor_bytes(whole)))
     }
 
     /// Returns the size of the whole disk in bytes.

@@ -127,8 +127,12 @@ impl Hands {
         size: u64,
         needed_bytes: u64,
     ) -> Result<StagedWriter, StageError> {
-        if !locked(&self.inner.writing).insert(content) {
-            return Err(StageError::Busy { content });
+        {
+            let mut writing = locked(&self.inner.writing);
+            if writing.contains_key(&content) {
+                return Err(StageError::Busy { content });
+            }
+            writing.insert(content, needed_bytes);
         }
         let opened = self.open_part(content, needed_bytes);
         if opened.is_err() {
@@ -144,12 +148,12 @@ impl Hands {
         let open = |flags| system::open_at(self.staging(), name.as_bytes(), flags, 0o600);
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (free_bytes, floor) = self.free_and_floor().map_err(refused)?;
+        // Of this one and of all that are being written, what is still to come.
+        let needed_bytes = self.to_come();
+        if free_bytes.saturating_sub(floor) < needed_bytes {
+            return Err(StageError::NoRoom { needed_bytes, free_bytes });
+        }
         match open(flags | OFlags::CREATE | OFlags::EXCL) {
-            Ok(fd) if free_bytes.saturating_sub(floor) < size => {
-                drop(fd);
-                let _ = fs::unlinkat(self.staging(), name.as_str(), AtFlags::empty());
-                Err(StageError::NoRoom { needed_bytes: size, free_bytes })
-            }
             Ok(fd) => Ok((fd, false)),
             Err(Errno::EXIST) => open(flags).map(|fd| (fd, true)).map_err(refused),
             Err(errno) => Err(refused(errno)),

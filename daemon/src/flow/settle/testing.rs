@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use syncd_core::flow::settle::{Expect, Job, Placed, SettleError, Step, Ticket};
 use syncd_core::model::{ContentId, FolderId, Kind, RelPath};
+use syncd_home::Limits;
 
-use super::{Hands, HistoryLimits, Moment, SettleOptions, locked};
+use super::{Hands, Moment, SettleOptions, locked};
 use crate::world::disk::{Abilities, Root};
 
 pub(super) type Hook = Arc<dyn Fn(Moment) + Send + Sync>;
@@ -188,7 +189,7 @@ fn hands_at(at: &Path, lessen: &dyn Fn(&mut Abilities)) -> Hands {
     };
     let options = SettleOptions {
         name_copy: Arc::new(name_copy),
-        limits: HistoryLimits::default(),
+        limits: Limits::default(),
         in_place: Arc::new(|path| path.name().ends_with(b".live")),
     };
     Hands::new(root.limited_to(abilities), options).unwrap()

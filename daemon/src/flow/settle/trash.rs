@@ -15,6 +15,9 @@ use super::journal::{Moved, parse_trash_name, trash_name};
 use super::{Hands, locked};
 use crate::world::disk::{self, system};
 
+/// A day, in milliseconds.
+pub(super) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// Why a version is in the trash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -175,15 +178,15 @@ impl Hands {
     /// # Errors
     /// [`TrashError::Unreadable`]; what was ended until then is gone.
     pub fn prune(&self, now_ms: u64) -> Result<Pruned, TrashError> {
-        let limits = self.inner.options.limits;
+        let limits = self.limits();
         let disk = self.disk_bytes().map_err(TrashError::Unreadable)?;
-        let bytes_max = disk / 100 * limits.disk_percent_max;
+        let bytes_max = disk / 100 * u64::from(limits.history_percent);
         let noted = self.journal().read().map_err(TrashError::Unreadable)?;
         let is_verified = |id| noted.get(&id).is_none_or(|(_, kept)| *kept);
         let mut entries = self.trash_list()?;
         entries.retain(|entry| is_verified(entry.id));
-        let oldest_ms = now_ms.saturating_sub(limits.age_ms_max);
-        let mut versions: BTreeMap<RelPath, usize> = BTreeMap::new();
+        let oldest_ms = now_ms.saturating_sub(u64::from(limits.history_days) * DAY_MS);
+        let mut versions: BTreeMap<RelPath, u32> = BTreeMap::new();
         let mut bytes = 0_u64;
         let mut ended = Vec::new();
         for entry in entries.into_iter().rev() {
@@ -195,13 +198,15 @@ impl Hands {
             bytes = bytes.saturating_add(entry.size);
             // A damaged entry has no time and stays until room is needed.
             let is_old = entry.displaced_at_ms != 0 && entry.displaced_at_ms < oldest_ms;
-            if is_old || count > limits.versions_max || bytes > bytes_max {
+            if is_old || count > limits.history_versions || bytes > bytes_max {
                 bytes -= entry.size;
                 ended.push(entry);
             }
         }
         ended.reverse();
-        self.end(&ended)
+        let pruned = self.end(&ended)?;
+        let bases = self.prune_bases(bytes)?;
+        Ok(Pruned { files: pruned.files + bases.files, bytes: pruned.bytes + bases.bytes })
     }
 
     fn end(&self, entries: &[TrashEntry]) -> Result<Pruned, TrashError> {
@@ -278,8 +283,10 @@ fn entry_of(moved: &Moved) -> TrashEntry {
 mod tests {
     use syncd_core::flow::settle::{Expect, Step};
 
+    use syncd_home::Limits;
+
+    use super::super::now_ms;
     use super::super::testing::{Folder, path};
-    use super::super::{HistoryLimits, SettleOptions, now_ms};
     use super::*;
 
     /// Replaces `name` again and again, from `v0` on; its last version lies in the folder.
@@ -288,11 +295,6 @@ mod tests {
             let expect = if n == 0 { Expect::Nothing } else { folder.known(name) };
             folder.take(vec![folder.place(name, expect, &format!("v{n}"))]).unwrap();
         }
-    }
-
-    fn limited(folder: &Folder, limits: HistoryLimits) -> Hands {
-        let options = SettleOptions { limits, ..folder.hands.inner.options.clone() };
-        Hands::new(folder.hands.root().clone(), options).unwrap()
     }
 
     fn left(folder: &Folder) -> Vec<String> {
@@ -355,25 +357,25 @@ mod tests {
 
     #[test]
     fn the_limits_end_the_oldest_first() {
-        let limits = HistoryLimits::default();
-        let month = limits.age_ms_max;
+        let limits = Limits::default();
+        let month = u64::from(limits.history_days) * DAY_MS;
         for (limits, later_ms, expected, because) in [
             (limits, 0, vec!["a v0", "a v1", "a v2", "b v0", "b v1"], "nothing is due"),
             (limits, month + 60_000, vec![], "all too old"),
             (
-                HistoryLimits { versions_max: 2, ..limits },
+                Limits { history_versions: 2, ..limits },
                 0,
                 vec!["a v1", "a v2", "b v0", "b v1"],
                 "two of each path",
             ),
-            (HistoryLimits { versions_max: 1, ..limits }, 0, vec!["a v2", "b v1"], "one of each"),
-            (HistoryLimits { disk_percent_max: 0, ..limits }, 0, vec![], "no room at all"),
+            (Limits { history_versions: 1, ..limits }, 0, vec!["a v2", "b v1"], "one of each"),
+            (Limits { history_percent: 0, ..limits }, 0, vec![], "no room at all"),
         ] {
             let folder = Folder::in_memory(|_| {});
             versions(&folder, "a", 4);
             versions(&folder, "b", 3);
-            let hands = limited(&folder, limits);
-            let pruned = hands.prune(now_ms() + later_ms).unwrap();
+            folder.hands.set_limits(limits);
+            let pruned = folder.hands.prune(now_ms() + later_ms).unwrap();
             assert_eq!(left(&folder), expected, "{because}");
             assert_eq!(pruned.files, 5 - expected.len(), "{because}");
             assert_eq!(pruned.bytes, 2 * pruned.files as u64, "{because}");

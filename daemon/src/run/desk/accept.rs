@@ -77,6 +77,7 @@ impl FrontDesk {
             devices: offers.into_iter().map(|(device, _)| device).collect(),
             paused: false,
             in_place: Vec::new(),
+            rescan_s: None,
         };
         self.keep_folder(settings.clone()).await?;
         self.begin(settings)?;

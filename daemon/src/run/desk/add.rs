@@ -55,6 +55,7 @@ impl FrontDesk {
             devices,
             paused: false,
             in_place: Vec::new(),
+            rescan_s: None,
         };
         self.keep_folder(settings.clone()).await?;
         let folder = self.begin(settings)?;

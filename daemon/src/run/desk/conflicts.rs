@@ -6,13 +6,13 @@ use std::io::Read;
 use syncd_api::{ApiError, Conflict, ConflictView, FolderQuery, PathText, Side};
 use syncd_core::flow::index::{IndexError, Known};
 use syncd_core::flow::plan::conflict::is_copy_name;
-use syncd_core::model::{ContentId, DeviceId, Entry, RelPath};
+use syncd_core::model::{ContentId, DeviceId, Entry, Record, RelPath};
 use syncd_home::Config;
 
 use super::places::{Spot, absolute};
 use super::{FrontDesk, at_work, blocking, shown_time, unreadable};
 use crate::flow::index::FolderIndex;
-use crate::flow::settle::TrashEntry;
+use crate::flow::settle::{BASE_BYTES_MAX, Base, TrashEntry, is_text};
 use crate::run::folder::{Folder, Parts};
 
 /// What stands before the time in a copy's name.
@@ -20,9 +20,6 @@ const MARK: &[u8] = b".sync-conflict-";
 
 /// Bytes of `YYYYMMDD-HHMMSS-DEVICEX`.
 const STAMP_BYTES: usize = 23;
-
-/// The longest text that is shown, in bytes.
-const TEXT_BYTES_MAX: u64 = 1 << 20;
 
 /// A file and one conflict copy of it.
 pub(super) struct Pair {
@@ -33,6 +30,8 @@ pub(super) struct Pair {
     pub(super) file_entry: Option<Entry>,
     pub(super) copy: RelPath,
     pub(super) copy_entry: Entry,
+    /// Other copies of the file, when the file was named and not one of its copies.
+    pub(super) others: Vec<RelPath>,
 }
 
 impl Pair {
@@ -87,12 +86,13 @@ impl FrontDesk {
             folder: pair.folder.id().to_string(),
             path: PathText::of(pair.file.as_bytes()),
             copy: PathText::of(pair.copy.as_bytes()),
-            base: base.map(|(entry, text)| Side {
+            base: base.map(|begun| Side {
                 file: None,
                 device: None,
-                time: shown_time(entry.mtime_ns),
-                size: entry.size,
-                text,
+                time: begun.time,
+                size: begun.size,
+                content: Some(begun.content.hex()),
+                text: begun.text,
             }),
             mine,
             theirs,
@@ -113,6 +113,7 @@ impl FrontDesk {
             device: record.and_then(|record| self.known_name(config, record.author)),
             time: shown_time(record.map_or(0, |record| record.mtime_ns)),
             size: record.map_or(0, |record| record.size),
+            content: record.map(|record| record.content.hex()),
             text,
         }
     }
@@ -124,12 +125,14 @@ impl FrontDesk {
         let shown = rel.to_string();
         let index = parts.index.clone();
         let found = blocking(move || find(&index, rel)).await?;
-        let Some((file, file_entry, copy, copy_entry)) = found.map_err(|e| unreadable(&e))? else {
+        let Some((file, file_entry, mut copies)) = found.map_err(|e| unreadable(&e))? else {
             return Err(ApiError::could_not(format!(
                 "{shown} has no conflict copy; see which files have: syncctl conflicts ls"
             )));
         };
-        Ok(Pair { folder, parts, file, file_entry, copy, copy_entry })
+        let (copy, copy_entry) = copies.remove(0);
+        let others = copies.into_iter().map(|(copy, _)| copy).collect();
+        Ok(Pair { folder, parts, file, file_entry, copy, copy_entry, others })
     }
 
     /// Counts the conflict copies of a file.
@@ -141,18 +144,19 @@ impl FrontDesk {
     }
 }
 
-type Found = (RelPath, Option<Entry>, RelPath, Entry);
+/// A file, what is known of it, and its copies, or the one copy that was named; at least one.
+type Found = (RelPath, Option<Entry>, Vec<(RelPath, Entry)>);
 
 fn find(index: &FolderIndex, rel: RelPath) -> Result<Option<Found>, IndexError> {
     if let Some(file) = original(&rel)
         && let Some(entry) = index.get(&rel)?.filter(lies)
     {
         let file_entry = index.get(&file)?.filter(lies);
-        return Ok(Some((file, file_entry, rel, entry)));
+        return Ok(Some((file, file_entry, vec![(rel, entry)])));
     }
-    let Some((copy, entry)) = copies_of(index, &rel)?.into_iter().next() else { return Ok(None) };
+    let copies = copies_of(index, &rel)?;
     let file_entry = index.get(&rel)?.filter(lies);
-    Ok(Some((rel, file_entry, copy, entry)))
+    Ok((!copies.is_empty()).then_some((rel, file_entry, copies)))
 }
 
 /// Lists the conflict copies of a file, by path.
@@ -208,31 +212,62 @@ fn text_at(parts: &Parts, path: &RelPath) -> Option<String> {
 
 fn read_text(file: File) -> Option<String> {
     let mut bytes = Vec::new();
-    file.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes).ok()?;
-    if bytes.len() as u64 > TEXT_BYTES_MAX || bytes.contains(&0) {
-        return None;
-    }
-    String::from_utf8(bytes).ok()
+    file.take(BASE_BYTES_MAX + 1).read_to_end(&mut bytes).ok()?;
+    text_of(bytes)
 }
 
-/// Finds what both sides began with: the newest version in the trash that the file descends from
-/// and that is not one of the two.
-fn base_of(pair: &Pair) -> Option<(TrashEntry, Option<String>)> {
-    let file = &pair.file_entry.as_ref()?.record;
-    let sides = [file.content, pair.copy_entry.record.content];
+fn text_of(bytes: Vec<u8>) -> Option<String> {
+    if is_text(&bytes) { String::from_utf8(bytes).ok() } else { None }
+}
+
+/// What both sides began with.
+struct Begun {
+    content: ContentId,
+    size: u64,
+    /// When it was modified, or when it was kept where that is not known any more.
+    time: jiff::Timestamp,
+    text: Option<String>,
+}
+
+/// Finds what both sides began with: the last base of the file that was kept before its copy was
+/// there, else the newest version in the trash that the file descends from. Neither side is one.
+fn base_of(pair: &Pair) -> Option<Begun> {
+    let record = pair.file_entry.as_ref().map(|entry| &entry.record);
+    let mut sides = vec![pair.copy_entry.record.content];
+    sides.extend(record.map(|record| record.content));
+    let bases = pair.parts.hands.bases_of(&pair.file).unwrap_or_default();
+    let before = |base: &&Base| base.seq < pair.copy_entry.seq && !sides.contains(&base.content);
+    let kept = bases.iter().filter(before).find_map(|base| {
+        let bytes = pair.parts.hands.read_base(base)?;
+        let ms = i64::try_from(pair.parts.hands.base_kept_ms(base)).ok()?;
+        Some(Begun {
+            content: base.content,
+            size: bytes.len() as u64,
+            time: jiff::Timestamp::from_millisecond(ms).ok()?,
+            text: text_of(bytes),
+        })
+    });
+    kept.or_else(|| trashed_base(pair, record?, &sides))
+}
+
+fn trashed_base(pair: &Pair, file: &Record, sides: &[ContentId]) -> Option<Begun> {
     let fits = |entry: &TrashEntry| {
         entry.path.as_ref() == Some(&pair.file)
             && !sides.contains(&entry.content)
             && file.descends_from(entry.content)
     };
     let entry = pair.parts.hands.trash_list().ok()?.into_iter().rev().find(fits)?;
-    let text = staged_text(pair, entry.content, entry.size);
-    Some((entry, text))
+    Some(Begun {
+        content: entry.content,
+        size: entry.size,
+        time: shown_time(entry.mtime_ns),
+        text: staged_text(pair, entry.content, entry.size),
+    })
 }
 
 /// Reads a version in the trash.
 fn staged_text(pair: &Pair, content: ContentId, size: u64) -> Option<String> {
-    if size > TEXT_BYTES_MAX {
+    if size > BASE_BYTES_MAX {
         return None;
     }
     let dir = pair.parts.root.own().join("trash").ok()?;

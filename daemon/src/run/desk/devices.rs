@@ -97,7 +97,8 @@ impl FrontDesk {
             (true, Some(earlier)) => earlier.addresses.clone(),
             (true, None) | (false, _) => request.addresses,
         };
-        let device = DeviceConfig { id, name, addresses };
+        let rates = earlier.map(|earlier| earlier.rates).unwrap_or_default();
+        let device = DeviceConfig { id, name, addresses, rates };
         self.keep(&device).await?;
         if earlier.is_none() {
             let text = format!("'{}' is trusted now", device.name);
@@ -237,7 +238,12 @@ mod tests {
         let mut config = Config::parse("").unwrap();
         for (key, name) in [(1, "box"), (2, "box-2")] {
             let id = DeviceId([key; 32]);
-            config.devices.push(DeviceConfig { id, name: name.into(), addresses: Vec::new() });
+            config.devices.push(DeviceConfig {
+                id,
+                name: name.into(),
+                addresses: Vec::new(),
+                rates: Default::default(),
+            });
         }
         let long = "\u{fc}".repeat(40);
         for (word, name, because) in [

@@ -5,10 +5,12 @@
 use jiff::Timestamp;
 use syncd_api::{ApiError, FolderQuery, Held, HeldAnswer, HeldKind, PathText};
 use syncd_core::engine::Event;
-use syncd_core::model::FolderId;
+use syncd_core::flow::index::Known;
+use syncd_core::model::{FolderId, Kind, RelPath};
 
 use super::status::remember;
 use super::{FrontDesk, ask};
+use crate::run::folder::FolderThread;
 
 /// Paths that are shown.
 const EXAMPLES_MAX: usize = 20;
@@ -18,10 +20,10 @@ impl FrontDesk {
         let mut held = Vec::new();
         for folder in self.chosen(query.folder.as_deref())? {
             let inside = ask(&folder, |thread| {
-                let held = thread.engine.held();
-                let examples = held.iter().take(EXAMPLES_MAX);
+                let files = held_files(thread);
+                let examples = files.iter().take(EXAMPLES_MAX);
                 let examples = examples.map(|path| PathText::of(path.as_bytes()));
-                (held.len() as u64, examples.collect::<Vec<_>>())
+                (files.len() as u64, examples.collect::<Vec<_>>())
             });
             let Some((files, examples)) = inside.await.filter(|(files, _)| *files > 0) else {
                 continue;
@@ -37,7 +39,7 @@ impl FrontDesk {
                 of_files: remembered.summary.files,
                 since: self.held_since(id),
                 what: format!(
-                    "a scan found {files} paths gone; approved, they are deleted on the other \
+                    "a scan found {files} files gone; approved, they are deleted on the other \
                      devices too"
                 ),
                 remedy: format!(
@@ -63,8 +65,8 @@ impl FrontDesk {
     pub(super) async fn decide(self, id: String, approved: bool) -> Result<HeldAnswer, ApiError> {
         let folder = self.folder(&id)?;
         let decided = ask(&folder, move |thread| {
-            let files = thread.engine.held().len() as u64;
-            if files > 0 {
+            let files = held_files(thread).len() as u64;
+            if !thread.engine.held().is_empty() {
                 thread.tell(if approved { Event::Approved } else { Event::Rejected });
             }
             files
@@ -77,4 +79,14 @@ impl FrontDesk {
             None => Err(super::stopped(&folder)),
         }
     }
+}
+
+/// Lists the files among the held deletes, by path.
+fn held_files(thread: &FolderThread) -> Vec<RelPath> {
+    let index = thread.index();
+    let is_file = |path: &&RelPath| {
+        let entry = index.get(path).ok().flatten();
+        entry.is_some_and(|entry| entry.record.kind != Kind::Directory)
+    };
+    thread.engine.held().iter().filter(is_file).cloned().collect()
 }

@@ -313,6 +313,7 @@ mod tests {
             devices: Vec::new(),
             paused: false,
             in_place: Vec::new(),
+            rescan_s: None,
         };
         for (place, why) in [
             ("work", Some("is the folder 'work' already")),

@@ -11,7 +11,7 @@ use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 use syncd_api::{ApiError, Keep, PathText, ResolveRequest, Resolved};
 use syncd_core::flow::settle::{Expect, Job, SettleError, Step, Ticket};
-use syncd_core::model::{ContentId, Kind, RelPath};
+use syncd_core::model::{ContentId, DeviceId, Kind, RelPath};
 
 use super::conflicts::Pair;
 use super::places::file_of;
@@ -43,6 +43,7 @@ impl FrontDesk {
     pub(super) async fn end_conflict(self, request: ResolveRequest) -> Result<Resolved, ApiError> {
         let pair = self.pair_at(&request.path).await?;
         let (folder, file) = (pair.folder.clone(), pair.file.clone());
+        one_of_many(&pair, request.keep, self.daemon.me)?;
         let keeps_file = match request.keep {
             Keep::Mine => !pair.mine_is_the_copy(self.daemon.me),
             Keep::Theirs => pair.mine_is_the_copy(self.daemon.me),
@@ -92,6 +93,21 @@ impl FrontDesk {
         let spot = self.locate(with).await?;
         Ok(spot.is_some_and(|spot| spot.folder.id() == pair.folder.id() && spot.rel == pair.file))
     }
+}
+
+/// Refuses to choose among several copies of a file. Keeping the file ends them one by one.
+fn one_of_many(pair: &Pair, keep: Keep, me: DeviceId) -> Result<(), ApiError> {
+    let ends_one = keep == Keep::Mine && !pair.mine_is_the_copy(me);
+    if pair.others.is_empty() || keep == Keep::Both || ends_one {
+        return Ok(());
+    }
+    let all = std::iter::once(&pair.copy).chain(&pair.others);
+    Err(ApiError::needs_person(format!(
+        "{} has {} conflict copies; name the one that is meant instead of the file",
+        pair.file,
+        pair.others.len() + 1
+    ))
+    .listing(all.map(ToString::to_string)))
 }
 
 /// The file stays; the copy goes.

@@ -1,9 +1,9 @@
 //! Why a path is as it is: all reasons, the one that counts most first.
 
 use syncd_api::{ApiError, PathText, Reason, ReasonKind, Why};
-use syncd_core::engine::Problem;
+use syncd_core::engine::{Problem, PullError};
 use syncd_core::flow::index::{Index, IndexError, Known, Marks};
-use syncd_core::flow::settle::SettleError;
+use syncd_core::flow::settle::{SettleError, Trouble};
 use syncd_core::model::{Entry, Kind, RelPath, Standing, StatKey};
 use syncd_home::Config;
 
@@ -11,6 +11,7 @@ use super::conflicts::original;
 use super::places::Spot;
 use super::problems::told;
 use super::{FrontDesk, ask, blocking, unreadable};
+use crate::flow::settle::{TrashEntry, Why as Displaced};
 use crate::run::folder::{Folder, Parts};
 use crate::world::disk::{Lstat, OWN_NAME, Odd};
 
@@ -29,6 +30,8 @@ struct Outside {
     marks: Marks,
     has_copies: bool,
     ignored: Option<Reason>,
+    /// The newest version of the path in the trash, where nothing lies.
+    trashed: Option<TrashEntry>,
 }
 
 impl FrontDesk {
@@ -88,11 +91,62 @@ impl FrontDesk {
         reasons.extend(inside.iter().flat_map(|inside| reasons_inside(folder, inside)));
         reasons.extend(outside.entry.as_ref().and_then(|entry| local_change(folder, entry)));
         reasons.extend(conflict(rel, outside.has_copies));
-        reasons.extend(on_disk(outside.entry.as_ref(), outside.lstat.as_ref()));
+        reasons.extend(match outside.lstat {
+            None if outside.entry.as_ref().is_none_or(|entry| !entry.record.is_live()) => {
+                Some(self.gone(folder, rel, outside.entry.as_ref(), outside.trashed.as_ref()))
+            }
+            _ => on_disk(outside.entry.as_ref(), outside.lstat.as_ref()),
+        });
         if let Some(entry) = outside.entry.as_ref().filter(|e| !e.local.is_withheld()) {
             reasons.extend(self.lacking(folder, entry, &outside.marks).await);
         }
         Ok(())
+    }
+
+    /// Says what became of a path at which nothing lies and, by what is known, nothing should.
+    fn gone(
+        &self,
+        folder: &Folder,
+        rel: &RelPath,
+        entry: Option<&Entry>,
+        trashed: Option<&TrashEntry>,
+    ) -> Reason {
+        let config = self.daemon.config();
+        let by = entry.map(|entry| entry.record.author);
+        let by_name = by.map(|by| match by == self.daemon.me {
+            true => "on this device".to_owned(),
+            false => format!("on {}", self.name_of(&config, by)),
+        });
+        let told = self.last_delete(folder, rel);
+        let (what, remedy) = match (by_name, trashed) {
+            (Some(by), Some(_)) => (format!("it was deleted {by}"), RESTORE),
+            (Some(by), None) => (format!("it was deleted {by}"), ELSEWHERE),
+            (None, Some(there)) if there.why == Displaced::Deleted => {
+                let ms = i64::try_from(there.displaced_at_ms).unwrap_or_default();
+                let when = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
+                (format!("it was deleted on another device at {when:.0}, everywhere"), RESTORE)
+            }
+            (None, Some(_)) => ("it is gone, and an earlier version is kept".to_owned(), RESTORE),
+            (None, None) if told => ("it was deleted, everywhere".to_owned(), ELSEWHERE),
+            (None, None) => {
+                let what = "there is nothing, and syncd remembers nothing of it";
+                return reason(ReasonKind::Missing, what, Some(FORGOTTEN.to_owned()));
+            }
+        };
+        let deleted = reason(ReasonKind::Deleted, &what, Some(remedy.to_owned()));
+        let other = by.filter(|by| *by != self.daemon.me);
+        Reason { device: other.map(|by| self.name_of(&config, by)), ..deleted }
+    }
+
+    /// Tells whether one of the events that are still known was the delete of a path.
+    fn last_delete(&self, folder: &Folder, rel: &RelPath) -> bool {
+        let (events, _) = self.daemon.happenings.follow(0);
+        let shown = PathText::of(rel.as_bytes());
+        let last = events.iter().rev().find(|event| {
+            event.folder.as_deref() == Some(folder.id().as_str())
+                && event.path.as_ref() == Some(&shown)
+        });
+        last.is_some_and(|event| event.text.ends_with("(deleted)"))
     }
 
     /// Says which devices lack a path as it is here.
@@ -175,6 +229,10 @@ fn look(parts: &Parts, rel: &RelPath) -> Result<Outside, IndexError> {
         entry,
         marks: parts.index.marks()?,
         has_copies,
+        trashed: match lstat {
+            None => parts.hands.trash_newest(rel).ok().flatten(),
+            Some(_) => None,
+        },
     })
 }
 
@@ -211,6 +269,12 @@ fn reasons_inside(folder: &Folder, inside: &Inside) -> Vec<Reason> {
     if let Some(problem) = &inside.problem {
         let kind = match problem {
             Problem::Settle(SettleError::Busy { .. }) => ReasonKind::OpenForWriting,
+            Problem::Settle(SettleError::NoRoom { .. }) | Problem::Pull(PullError::NoRoom) => {
+                ReasonKind::NoRoom
+            }
+            Problem::Settle(SettleError::Trouble { trouble: Trouble::Name, .. }) => {
+                ReasonKind::Unsupported
+            }
             Problem::Settle(_) | Problem::Pull(_) => ReasonKind::Waiting,
         };
         let (what, remedy) = told(problem);
@@ -218,7 +282,8 @@ fn reasons_inside(folder: &Folder, inside: &Inside) -> Vec<Reason> {
     }
     if let Some(waits) = &inside.waits {
         let what = format!("another version is on its way here: {waits}");
-        reasons.push(reason(ReasonKind::Waiting, &what, None));
+        let remedy = "nothing; see how far it is with: syncctl status --watch".to_owned();
+        reasons.push(reason(ReasonKind::Waiting, &what, Some(remedy)));
     }
     reasons
 }
@@ -232,7 +297,7 @@ fn local_change(folder: &Folder, entry: &Entry) -> Option<Reason> {
 }
 
 fn conflict(rel: &RelPath, has_copies: bool) -> Option<Reason> {
-    let remedy = Some("syncctl conflicts resolve".to_owned());
+    let remedy = Some("look at both with: syncctl conflicts show PATH".to_owned());
     if let Some(file) = original(rel) {
         let what = format!("it is a conflict copy of {file}");
         return Some(reason(ReasonKind::Conflict, &what, remedy));
@@ -245,16 +310,13 @@ fn conflict(rel: &RelPath, has_copies: bool) -> Option<Reason> {
 fn on_disk(entry: Option<&Entry>, lstat: Option<&Lstat>) -> Option<Reason> {
     let live = entry.filter(|entry| entry.record.is_live());
     match (live, lstat) {
-        (None, None) if entry.is_some() => {
-            Some(reason(ReasonKind::Deleted, "it was deleted", Some("syncctl trash ls".to_owned())))
-        }
-        (None, None) => Some(reason(ReasonKind::Missing, "there is nothing and was nothing", None)),
+        (None, None) => None,
         (_, Some(lstat)) if lstat.kind.is_none() => Some(reason(
             ReasonKind::Unsupported,
             &lstat.odd.unwrap_or(Odd::Unknown).to_string(),
             Some("ignore it in .stignore".to_owned()),
         )),
-        (None, Some(_)) => Some(reason(ReasonKind::Quiet, FRESH, None)),
+        (None, Some(_)) => Some(reason(ReasonKind::Quiet, FRESH, soon())),
         (Some(entry), _) if entry.local.standing == Standing::Unsupported => Some(reason(
             ReasonKind::Unsupported,
             "this file system cannot hold it beside another name",
@@ -263,14 +325,28 @@ fn on_disk(entry: Option<&Entry>, lstat: Option<&Lstat>) -> Option<Reason> {
         (Some(entry), Some(lstat)) => {
             let fresh = entry.local.seen.is_some_and(|seen| differs(&seen, &lstat.key))
                 && entry.record.kind != Kind::Directory;
-            fresh.then(|| reason(ReasonKind::Quiet, FRESH, None))
+            fresh.then(|| reason(ReasonKind::Quiet, FRESH, soon()))
         }
         (Some(_), None) => None,
     }
 }
 
+/// What to do about a deleted file that is in the trash here.
+const RESTORE: &str = "bring it back with: syncctl trash restore PATH";
+
+/// What to do about a deleted file of which nothing is kept here.
+const ELSEWHERE: &str =
+    "nothing of it is kept here; on a device that had it: syncctl trash restore PATH";
+
+/// What to do where nothing is known.
+const FORGOTTEN: &str = "see that the name is right, and look on the device that wrote it";
+
 /// What is said of a write that syncd is about to look at.
 const FRESH: &str = "it changed a moment ago; syncd waits until it rests";
+
+fn soon() -> Option<String> {
+    Some("nothing; it is looked at within seconds".to_owned())
+}
 
 fn differs(seen: &StatKey, now: &StatKey) -> bool {
     (seen.inode, seen.size, seen.mtime_ns) != (now.inode, now.size, now.mtime_ns)
@@ -286,7 +362,6 @@ mod tests {
         let file = Lstat { kind: Some(Kind::File), odd: None, key: stat, nlink: 1 };
         let pipe = Lstat { kind: None, odd: Some(Odd::Fifo), ..file };
         for (lstat, kind, because) in [
-            (None, Some(ReasonKind::Missing), "nothing anywhere"),
             (Some(&file), Some(ReasonKind::Quiet), "not looked at yet"),
             (Some(&pipe), Some(ReasonKind::Unsupported), "a pipe"),
         ] {

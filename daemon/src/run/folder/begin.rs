@@ -15,10 +15,10 @@ use syncd_core::model::{DeviceId, RelPath, Writer};
 use syncd_home::FolderConfig;
 
 use super::thread::{FolderThread, Workers};
-use super::{Folder, FolderScope, Note, Parts, looks, settles};
+use super::{Folder, FolderScope, Note, Parts, bases, looks, settles};
 use crate::flow::detect::Watcher;
 use crate::flow::index::{Intent, Ledger, RootToken, Store};
-use crate::flow::settle::{Hands, HistoryLimits, InPlace, SettleOptions};
+use crate::flow::settle::{Hands, InPlace, SettleOptions};
 use crate::run::{Daemon, Happening};
 use crate::world::disk::{self, DiskError, Root, RootProblem};
 
@@ -178,17 +178,12 @@ fn recognise(root: &Root, folder: &Folder, ledger: &Ledger) -> Result<(), Halt> 
 }
 
 fn hands_on(daemon: &Daemon, root: &Root, config: &FolderConfig) -> Result<Hands, Halt> {
-    let limits = daemon.config().limits;
     let me: DeviceId = daemon.me;
     let options = SettleOptions {
         name_copy: Arc::new(move |path: &RelPath, mtime_ns| {
             conflict::copy_path_of(path, mtime_ns, me)
         }),
-        limits: HistoryLimits {
-            age_ms_max: u64::from(limits.history_days) * 24 * 60 * 60 * 1000,
-            versions_max: limits.history_versions as usize,
-            disk_percent_max: u64::from(limits.history_percent),
-        },
+        limits: daemon.config().limits,
         in_place: in_place_of(config)?,
     };
     Hands::new(root.clone(), options).map_err(|error| Halt::of("'.syncd' cannot be used", &error))
@@ -240,7 +235,8 @@ fn workers_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Workers
             None
         }
     };
-    Ok(Workers { looks, settles, persists, watcher })
+    let bases = bases::start(folder.clone(), parts.clone()).map_err(failed)?;
+    Ok(Workers { looks, settles, persists, bases, watcher })
 }
 
 /// Lists what jobs that a crash cut short would have made true.

@@ -7,6 +7,7 @@
 //! - Nothing that waits for a disk or a peer runs on the folder's thread, but for the index.
 //! - Notes are taken in the order they came.
 
+mod bases;
 mod begin;
 pub mod join;
 pub mod links;

@@ -42,6 +42,8 @@ pub(super) struct Workers {
     pub(super) settles: Worker<Vec<Job>>,
     /// Takes orders to make the store durable.
     pub(super) persists: Worker<PersistOrder>,
+    /// Takes orders to keep bases.
+    pub(super) bases: Worker<()>,
     /// Hears of changes; `None` where nothing can be watched.
     pub(super) watcher: Option<Watcher>,
 }
@@ -182,10 +184,10 @@ impl FolderThread {
         if self.tidied.elapsed() >= TIDY_EVERY {
             self.tidy();
         }
-        let every = match self.folder.with_standing(|s| s.unwatched.is_some()) {
-            true => SCAN_UNWATCHED_EVERY,
-            false => SCAN_EVERY,
-        };
+        let unwatched = self.folder.with_standing(|s| s.unwatched.is_some());
+        let usual = if unwatched { SCAN_UNWATCHED_EVERY } else { SCAN_EVERY };
+        let asked = self.folder.config().rescan_s;
+        let every = asked.map_or(usual, |seconds| Duration::from_secs(u64::from(seconds)));
         if self.scanned.elapsed() >= every {
             self.scan(None);
         }
@@ -200,6 +202,8 @@ impl FolderThread {
                 Err(error) => tracing::warn!(folder = %self.folder.id(), %error, "a late write"),
             }
         }
+        // One that has ended keeps no more bases, and nothing depends on them.
+        let _ = self.workers.bases.order(());
         if self.tidyings.is_multiple_of(PRUNE_EVERY)
             && let Err(error) = self.parts.hands.prune(crate::run::now_unix_ms())
         {
@@ -387,7 +391,8 @@ impl FolderThread {
         let cookie = self.workers.watcher.as_ref().filter(|_| whole).and_then(|w| w.cookie().ok());
         self.settlings.push(Settling { cookie, looks: self.looking.clone(), seq: None, done });
         if cookie.is_none() {
-            let look = self.begin_look(Cause::Watched, vec![Look::Tree(RelPath::root())]);
+            // What nobody watched may have gone in any way: the brake applies.
+            let look = self.begin_look(Cause::Scanned, vec![Look::Tree(RelPath::root())]);
             if let Some(settling) = self.settlings.last_mut() {
                 settling.looks.push(look);
             }

@@ -96,6 +96,7 @@ fn side(device: &str, text: &str) -> Side {
         device: Some(device.into()),
         time: time(),
         size: text.len() as u64,
+        content: Some("7".repeat(64)),
         text: Some(text.into()),
     }
 }

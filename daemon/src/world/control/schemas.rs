@@ -22,6 +22,7 @@ const WORDS: &[(&str, &[&str])] = &[
             "held",
             "conflict",
             "open-for-writing",
+            "no-room",
             "quiet",
             "unsupported",
             "unreadable",
@@ -132,7 +133,7 @@ const OBJECTS: &[(&str, &str)] = &[
     ("ScanRequest", "folder text?"),
     ("ScannedFolder", "id text, files integer, changed integer"),
     ("ShareRequest", "with [text]"),
-    ("Side", "file PathText?, device text?, time time, size integer, text text?"),
+    ("Side", "file PathText?, device text?, time time, size integer, content text?, text text?"),
     ("Status", "device_id text, name text, folders [FolderStatus], problems [Problem]"),
     (
         "Trashed",

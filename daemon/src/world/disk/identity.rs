@@ -82,8 +82,8 @@ impl Root {
     /// already stays; a token is made only when none is there. For a root that was prepared
     /// before, ask [`Root::attest`] first: this does not compare.
     ///
-    /// `.syncd/` (mode 0700) gets `id`, `staging/`, `trash/` and a minimal `.git`, so that
-    /// `git clean -fdx` takes it for a nested repository and spares it.
+    /// `.syncd/` (mode 0700) gets `id`, `staging/`, `trash/`, `history/` and a minimal
+    /// `.git`, so that `git clean -fdx` takes it for a nested repository and spares it.
     ///
     /// # Errors
     /// [`DiskError`] about `.syncd`: [`DiskError::NoWay`] when a symlink or file has its name.
@@ -98,7 +98,7 @@ impl Root {
             make_directory(outer_fd.as_fd(), folder.as_str()).map_err(failed)?;
         }
         let fd = self.open_dir(&own)?;
-        for name in ["staging", "trash"] {
+        for name in ["staging", "trash", "history"] {
             make_directory(fd.as_fd(), name).map_err(failed)?;
         }
         let probed = Abilities::probe(self.fd(), &fd).map_err(failed)?;

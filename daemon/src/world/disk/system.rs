@@ -124,6 +124,13 @@ pub fn links_of(stat: &Stat) -> u64 {
     u64::from(stat.st_nlink)
 }
 
+/// Returns how many bytes of the disk an inode takes.
+#[allow(clippy::unnecessary_cast, reason = "another width on other systems")]
+#[must_use]
+pub fn bytes_taken(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks as i64).unwrap_or_default().saturating_mul(512)
+}
+
 /// Returns the device an inode lies on.
 #[allow(clippy::unnecessary_cast, reason = "signed 32 bits on macOS, 64 here")]
 #[must_use]

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Lane;
 use super::link::Pulse;
+use super::rate::{DRAW_BYTES, Throttle};
 
 /// Frames that may wait in one direction of one lane.
 pub(super) const LANE_FRAMES_MAX: usize = 64;
@@ -162,12 +163,20 @@ pub(super) struct Open<S> {
     pub(super) pulse: Arc<Pulse>,
 }
 
-/// Starts the six tasks of a session. `announce` is the session's number if this side opened the
-/// streams and has yet to write it. `over` ends the tasks; `ended` is called when all have ended.
+/// On which terms a session runs.
+pub(super) struct Terms {
+    /// The session's number if this side opened the streams and has yet to write it.
+    pub(super) announce: Option<u64>,
+    /// How fast bulk and contents may come and go.
+    pub(super) throttle: Throttle,
+    /// Ends the tasks.
+    pub(super) over: CancellationToken,
+}
+
+/// Starts the six tasks of a session. `ended` is called when all have ended.
 pub(super) fn start<S>(
     lanes: [Open<S>; 3],
-    announce: Option<u64>,
-    over: CancellationToken,
+    Terms { announce, throttle, over }: Terms,
     ended: impl FnOnce() + Send + 'static,
 ) -> (Outbox, Inbox)
 where
@@ -179,8 +188,12 @@ where
         let (queue, queued) = mpsc::channel(LANE_FRAMES_MAX);
         let (inbox, frames) = mpsc::channel(LANE_FRAMES_MAX);
         let room_bytes = room_bytes(lane);
-        tasks.spawn(write_lane(writer, announce, queued));
-        tasks.spawn(read_lane(reader, inbox, room_bytes, open.pulse));
+        let throttle = match lane {
+            Lane::Interactive => Throttle::default(),
+            Lane::Bulk | Lane::Data => throttle.clone(),
+        };
+        tasks.spawn(write_lane(writer, announce, throttle.clone(), queued));
+        tasks.spawn(read_lane(reader, inbox, room_bytes, throttle, open.pulse));
         let room = Arc::new(Semaphore::new(room_bytes));
         (Way { queue, room, room_bytes }, frames)
     };
@@ -206,6 +219,7 @@ where
 async fn write_lane(
     stream: impl AsyncWrite + Unpin,
     announce: Option<u64>,
+    throttle: Throttle,
     mut queued: mpsc::Receiver<Queued>,
 ) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, stream);
@@ -226,7 +240,10 @@ async fn write_lane(
         };
         let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
         out.write_all(&length.to_le_bytes()).await?;
-        out.write_all(&frame).await?;
+        for piece in frame.chunks(DRAW_BYTES) {
+            throttle.send(piece.len()).await;
+            out.write_all(piece).await?;
+        }
     }
 }
 
@@ -234,6 +251,7 @@ async fn read_lane(
     stream: impl AsyncRead + Unpin,
     inbox: mpsc::Sender<Bytes>,
     room_bytes: usize,
+    throttle: Throttle,
     pulse: Arc<Pulse>,
 ) -> io::Result<()> {
     let mut stream = BufReader::with_capacity(BUFFER_BYTES, stream);
@@ -247,7 +265,10 @@ async fn read_lane(
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut frame = vec![0; length];
-        fill(&mut stream, &mut frame, &pulse).await?;
+        for piece in frame.chunks_mut(DRAW_BYTES) {
+            fill(&mut stream, piece, &pulse).await?;
+            throttle.receive(piece.len()).await;
+        }
         let slots = free_slots_needed(&mut waiting, inbox.capacity(), length, room_bytes);
         let mut permits = inbox.reserve_many(slots).await.map_err(io::Error::other)?;
         if let Some(permit) = permits.next() {
@@ -321,8 +342,9 @@ mod tests {
         let ours: [DuplexStream; 3] = ours.try_into().unwrap();
         let open = ours.map(|ours| Open { stream: ours.compat(), pulse: Arc::clone(&pulse) });
         let (sender, ended) = oneshot::channel();
-        let (outbox, inbox) =
-            start(open, None, CancellationToken::new(), || sender.send(()).unwrap());
+        let terms =
+            Terms { announce: None, throttle: Throttle::default(), over: CancellationToken::new() };
+        let (outbox, inbox) = start(open, terms, || sender.send(()).unwrap());
         (outbox, inbox, theirs.map(TokioAsyncReadCompatExt::compat), ended)
     }
 

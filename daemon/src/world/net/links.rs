@@ -28,6 +28,7 @@ use super::gate::Gate;
 use super::handler::{FromHandler, Purpose, ToHandler};
 use super::link::{self, Pulse, millis_since};
 use super::pair::{self, Card, ip_of};
+use super::rate::Rates;
 use super::session::read_session;
 use super::{Link, NetEvent};
 
@@ -49,11 +50,17 @@ pub(super) struct Links {
     pub(super) reports: mpsc::UnboundedSender<Report>,
     pub(super) listen: BTreeSet<Multiaddr>,
     pub(super) next_session: u64,
+    pub(super) rates: Arc<Rates>,
 }
 
 impl Links {
     /// Returns a device's links to nobody. Tasks report to `reports`.
-    pub(super) fn new(own: DeviceId, name: String, reports: mpsc::UnboundedSender<Report>) -> Self {
+    pub(super) fn new(
+        own: DeviceId,
+        name: String,
+        rates: Arc<Rates>,
+        reports: mpsc::UnboundedSender<Report>,
+    ) -> Self {
         Self {
             own,
             name,
@@ -68,6 +75,7 @@ impl Links {
             listen: BTreeSet::new(),
             // Numbers must not repeat after a restart, or an old stream could pass for a new one.
             next_session: unix_ms() << 20,
+            rates,
         }
     }
 

@@ -27,12 +27,14 @@ mod link;
 mod links;
 mod listen;
 mod pair;
+mod rate;
 mod session;
 mod swarm;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 
+use std::sync::Arc;
 use std::{fmt, io};
 
 use libp2p::identity::{Keypair, ed25519};
@@ -41,6 +43,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::lanes::{Gone, Inbox, NotSent, Outbox};
 use self::listen::parse;
+use self::rate::Rates;
+pub use self::rate::{Rate, RateLimits};
 use self::swarm::{Command, Runner};
 
 /// Events that wait for their receiver before new connections wait.
@@ -63,6 +67,8 @@ pub struct NetConfig {
     pub name: String,
     /// The paired devices, each with the addresses that were given or that worked before.
     pub trusted: Vec<(DeviceId, Vec<String>)>,
+    /// How fast bytes may come and go.
+    pub limits: RateLimits,
 }
 
 /// Why the network could not be started, or not be changed.
@@ -210,6 +216,7 @@ pub struct Pending {
 #[derive(Clone)]
 pub struct Net {
     commands: mpsc::Sender<Command>,
+    rates: Arc<Rates>,
 }
 
 /// Starts to listen and to dial. Returns when the addresses are bound.
@@ -222,13 +229,15 @@ pub struct Net {
 /// of trusted devices that are not multiaddrs are warnings.
 pub async fn start(config: NetConfig) -> Result<(Net, mpsc::Receiver<NetEvent>), NetError> {
     let (sender, events) = mpsc::channel(EVENTS_MAX);
-    let mut runner = Runner::start(&config, sender).await?;
+    let rates = Arc::new(Rates::default());
+    rates.set(&config.limits);
+    let mut runner = Runner::start(&config, Arc::clone(&rates), sender).await?;
     for (device, addresses) in config.trusted {
         runner.trust(device, &readable(device, &addresses));
     }
     let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
     tokio::spawn(runner.run(receiver));
-    Ok((Net { commands }, events))
+    Ok((Net { commands, rates }, events))
 }
 
 impl Net {
@@ -243,6 +252,11 @@ impl Net {
     /// is on its way; frames already in an [`Inbox`] are still there.
     pub async fn distrust(&self, device: DeviceId) {
         let _ = self.ask(|done| Command::Distrust(device, done)).await;
+    }
+
+    /// Sets anew how fast bytes may come and go; it counts at once, also for sessions that are up.
+    pub fn limit(&self, limits: &RateLimits) {
+        self.rates.set(limits);
     }
 
     /// Says that the network may have changed (resume from sleep, another network): sessions must

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::conn::{Peer, Report};
 use super::dial::{Attempt, Origin};
 use super::handler::{Purpose, ToHandler};
-use super::lanes::{self, Open};
+use super::lanes::{self, Open, Terms};
 use super::link::LinkOrder;
 use super::links::Links;
 use super::pair::CARD_WAIT_MAX;
@@ -265,10 +265,14 @@ impl Links {
         let address = conn.address.to_string();
         let over = CancellationToken::new();
         let reports = self.reports.clone();
-        let (send, recv) =
-            lanes::start([first, second, third], announce.then_some(id), over.clone(), move || {
-                let _ = reports.send(Report::Over(device, id));
-            });
+        let terms = Terms {
+            announce: announce.then_some(id),
+            throttle: self.rates.throttle(device, &conn.address),
+            over: over.clone(),
+        };
+        let (send, recv) = lanes::start([first, second, third], terms, move || {
+            let _ = reports.send(Report::Over(device, id));
+        });
         let since_ms = self.now_ms();
         if let Some(peer) = self.peers.get_mut(&device) {
             let address = address.clone();

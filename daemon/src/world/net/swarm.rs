@@ -5,6 +5,7 @@
 //! - When the user does not take events, new connections wait; sessions go on.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -23,6 +24,7 @@ use super::behaviour::{Node, NodeEvent};
 use super::conn::Report;
 use super::links::{Links, bare, device_of};
 use super::listen::Listeners;
+use super::rate::Rates;
 use super::{Link, NetConfig, NetError, NetEvent, Pending};
 
 /// Incoming connections that are still shaking hands.
@@ -80,11 +82,12 @@ impl Runner {
     /// Builds the swarm and binds its addresses.
     pub(super) async fn start(
         config: &NetConfig,
+        rates: Arc<Rates>,
         events: mpsc::Sender<NetEvent>,
     ) -> Result<Self, NetError> {
         let keypair = super::keypair(config.seed);
         let (reporter, reports) = mpsc::unbounded_channel();
-        let (swarm, warnings) = build(keypair, config, reporter)?;
+        let (swarm, warnings) = build(keypair, config, rates, reporter)?;
         let (listeners, listening_since) = (Listeners::default(), Instant::now());
         let mut runner =
             Self { swarm, listeners, listening_since, changed_at: None, reports, events };
@@ -260,6 +263,7 @@ impl Runner {
 fn build(
     keypair: Keypair,
     config: &NetConfig,
+    rates: Arc<Rates>,
     reporter: mpsc::UnboundedSender<Report>,
 ) -> Result<(Swarm<Node>, Vec<String>), NetError> {
     let mut warnings = Vec::new();
@@ -277,7 +281,7 @@ fn build(
         .with_max_established_incoming(Some(INCOMING_MAX))
         .with_max_established_per_peer(Some(PER_DEVICE_MAX));
     let node = Node {
-        links: Links::new(own, config.name.clone(), reporter),
+        links: Links::new(own, config.name.clone(), rates, reporter),
         limits: connection_limits::Behaviour::new(limits),
         memory: memory_connection_limits::Behaviour::with_max_percentage(MEMORY_SHARE_MAX),
         mdns: mdns.into(),

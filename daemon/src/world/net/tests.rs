@@ -35,6 +35,7 @@ fn config(n: u8, listen: &[&str]) -> NetConfig {
         mdns: false,
         name: format!("device {n}"),
         trusted: Vec::new(),
+        limits: RateLimits::default(),
     }
 }
 

@@ -95,6 +95,16 @@ fn holds(seed: u64, breeds: &[Breed]) -> Result<(), String> {
 }
 
 #[test]
+fn schedules_that_once_failed_keep_the_laws() {
+    let lines = include_str!("../seeds/schedules.txt").lines();
+    for line in lines.filter(|line| !line.starts_with('#')) {
+        let (seed, because) = line.split_once(' ').expect("a seed and its reason");
+        let seed = seed.parse().expect("a seed");
+        holds(seed).unwrap_or_else(|what| panic!("{because}: {what}"));
+    }
+}
+
+#[test]
 fn random_schedules_keep_the_laws() {
     all_hold(&[Breed::Users, Breed::Faults, Breed::Fate]);
 }

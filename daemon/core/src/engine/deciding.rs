@@ -206,5 +206,8 @@ fn put_for(news: &News, entry: Option<&Entry>, resolution: Resolution, unchanged
         From::Peer { .. } | From::Index => (None, Stamp::Resolution),
     };
     let seen = entry.and_then(|e| e.local.seen).filter(|_| record.is_live());
-    Put { record, source, standing: Standing::Settled, seen, stamp }
+    // What only ignored content keeps stays deleted, whoever else deletes it too (MERGING, M14).
+    let still = entry.filter(|e| !e.record.is_live() && !record.is_live());
+    let standing = still.map_or(Standing::Settled, |e| e.local.standing);
+    Put { record, source, standing, seen, stamp }
 }

@@ -421,10 +421,11 @@ impl Engine {
                 let local = Local { source: None, ..entry.local };
                 let seq = self.next_dot().counter;
                 draft.put(path.clone(), Entry { record: entry.record.clone(), seq, local });
-                self.queue(&path, News::ours(entry.record));
+                self.queue(&path, News::ours(entry.record.clone()));
                 self.consider(&path, draft)?;
             }
-            if is_dir {
+            // What lives below a deleted directory brings that back when it is placed.
+            if is_dir || !entry.record.is_live() {
                 self.place_unignored(&path, draft)?;
             }
         }

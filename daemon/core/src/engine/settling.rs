@@ -135,6 +135,7 @@ impl Engine {
             let author = put.record.author;
             // The last word on a path counts: a job may have made and dressed it.
             let there = placed.iter().rev().find(|p| p.path == path);
+            self.held.retain(|held| *held != path);
             self.put_stamped(path.clone(), put, there, draft);
             self.rule_file_changed(&path);
             self.actions.push_back(Action::Tell(Notice::Placed { path, kind, author }));

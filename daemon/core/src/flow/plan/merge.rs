@@ -43,9 +43,9 @@ pub struct Resolution {
 ///
 /// The rules, between two concurrent records, in this order:
 /// 1. tombstone against edit: the tombstone wins exactly when it has seen the edit's write, or
-///    when that was no write but something *found*, with the very content that was deleted (a
-///    store that was rebuilt finds what everybody else has deleted: without this it would come
-///    back everywhere)
+///    when that was nobody's write but something *found*, or a copy, with the very content that
+///    was deleted (a store that was rebuilt finds what everybody else has deleted: without this it
+///    would come back everywhere)
 /// 2. exactly one has seen the other's write: that one wins
 /// 3. both have: the greater (mtime, dot, content) wins
 /// 4. same content: the greater (mtime, dot) wins; and then, when exactly one was made on top of
@@ -134,16 +134,16 @@ fn choose(ours: &Record, theirs: &Record) -> (Side, bool) {
     }
 }
 
-/// Tells whether `live` was found, not written, and `tombstone` deleted the very content that it
-/// holds: what a store that was lost finds on its disk again. Of a directory nothing is left to
-/// compare, but that the path never held anything else.
+/// Tells whether `live` is nobody's write, and `tombstone` deleted the very content that it holds:
+/// what a store that was lost finds on its disk again, or a conflict copy that somebody else made
+/// too. Of a directory nothing is left to compare, but that the path never held anything else.
 pub(super) fn deleted(tombstone: &Record, live: &Record) -> bool {
     let same = match live.kind {
         Kind::File | Kind::Symlink => tombstone.descends_from(live.content),
         Kind::Directory => tombstone.ancestors.is_empty(),
         Kind::Tombstone => false,
     };
-    live.found && same
+    (live.found || live.is_derived()) && same
 }
 
 /// Returns the side that wins a tie: a directory over anything else, then the later, then the
@@ -227,12 +227,16 @@ mod tests {
 
     #[test]
     fn a_delete_takes_what_it_saw_or_what_was_only_found() {
+        let derived = Writer { device: DeviceId::NIL, incarnation: Incarnation(3) };
+        let dot = Dot { writer: derived, counter: 1 };
+        let copy = Record { dot, version: Version::of(dot), ..file(1, 7, false) };
         let found_dir = Record { found: true, ..directory(1, 1, &[]) };
         for (live, tombstone, lives, because) in [
             (file(1, 7, false), tombstone(2, Some(7), &[(1, 1)]), false, "it has seen the write"),
             (file(1, 7, false), tombstone(2, Some(7), &[]), true, "the same bytes, written anew"),
             (file(1, 7, true), tombstone(2, Some(7), &[]), false, "found, as it was deleted"),
             (file(1, 8, true), tombstone(2, Some(7), &[]), true, "found, but something else"),
+            (copy, tombstone(2, Some(7), &[]), false, "a copy that another device made too"),
             (found_dir.clone(), tombstone(2, None, &[]), false, "a directory that was deleted"),
             (found_dir, tombstone(2, Some(7), &[]), true, "what was deleted was a file"),
             (directory(1, 1, &[]), tombstone(2, None, &[]), true, "a directory made anew"),

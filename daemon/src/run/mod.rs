@@ -5,6 +5,7 @@ mod changes;
 pub mod desk;
 pub mod fetch;
 pub mod folder;
+mod greeting;
 mod happenings;
 mod serve;
 pub mod session;
@@ -18,8 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use syncd_core::engine::Event;
 use syncd_core::model::{DeviceId, FolderId, Incarnation};
-use syncd_core::protocol::peer::PROTOCOL_VERSION;
-use syncd_core::protocol::{Hello, Ready};
+use syncd_core::protocol::Ready;
 use syncd_home::{Config, Home};
 use tokio::sync::{Notify, Semaphore};
 
@@ -27,7 +27,7 @@ pub use ailments::{Ailment, Ailments};
 pub use happenings::{Happening, Happenings};
 pub use start::run;
 
-use crate::flow::index::{Intent, IntentBatch, Ledger, PeerTokens, REINCARNATE, Store, Token};
+use crate::flow::index::{Intent, IntentBatch, Ledger, Store};
 use crate::world::net::Net;
 use folder::{Folder, Note};
 use session::Peer;
@@ -170,32 +170,6 @@ impl Daemon {
         self.epochs.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    fn hello(&self, to: DeviceId) -> Hello {
-        let tokens = self.ledger.peer_tokens(to);
-        let given = random_token();
-        let keep = PeerTokens { ours: Some(Token(given)), ..tokens };
-        if let Err(error) = self.ledger.set_peer_tokens(to, keep) {
-            tracing::warn!(%error, "a session token was not kept");
-        }
-        Hello {
-            version: PROTOCOL_VERSION,
-            name: self.config().name,
-            incarnation: self.incarnation,
-            boot_nonce: self.boot_nonce,
-            token_shown: tokens.theirs.map(|token| token.0),
-            token_given: given,
-        }
-    }
-
-    fn peer_said(&self, device: DeviceId, name: &str, hello: &Hello) {
-        let tokens = self.ledger.peer_tokens(device);
-        let keep = PeerTokens { theirs: Some(Token(hello.token_given)), ..tokens };
-        if let Err(error) = self.ledger.set_peer_tokens(device, keep) {
-            tracing::warn!(%error, "a session token was not kept");
-        }
-        locked(&self.heard).entry(device).or_default().name = name.to_owned();
-    }
-
     fn peer_up(&self, peer: &Arc<Peer>) {
         locked(&self.peers).insert(peer.device, Arc::clone(peer));
         locked(&self.heard).entry(peer.device).or_default().last_seen = Some(Timestamp::now());
@@ -244,20 +218,6 @@ impl Daemon {
         (ours, batches)
     }
 
-    /// Ends the daemon: a peer has seen counters of ours that we have not handed out, so this
-    /// device was set back to an older state. The next start takes a new incarnation, under
-    /// which no counter can name two contents.
-    pub fn set_back(&self, peer: DeviceId) {
-        tracing::error!(
-            peer = %peer.short(),
-            "it has seen newer changes of this device than this device remembers"
-        );
-        if let Err(error) = self.ledger.set_fact(REINCARNATE, Some(b"1")) {
-            tracing::error!(%error, "that could not be written down");
-        }
-        self.rolled_back.notify_one();
-    }
-
     /// Says to all connected peers that a folder is ready.
     pub fn folder_ready(self: &Arc<Self>, folder: &Folder) {
         let (daemon, folder) = (Arc::clone(self), folder.clone());
@@ -286,15 +246,6 @@ impl Daemon {
     fn runtime(&self) -> tokio::runtime::Handle {
         self.happenings.runtime()
     }
-}
-
-fn random_token() -> [u8; 16] {
-    let mut token = [0; 16];
-    // Without random bytes the token is all zeros, and says nothing about clones.
-    if let Err(error) = getrandom::fill(&mut token) {
-        tracing::warn!(%error, "the system gives no random numbers");
-    }
-    token
 }
 
 /// Locks; a thread that panicked while it held the lock left nothing half done in these maps.

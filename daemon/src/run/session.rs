@@ -6,7 +6,7 @@
 //! - A frame counts only under the epochs that both sides last said of the folder.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -14,12 +14,13 @@ use syncd_core::engine::{Event, FolderHello};
 use syncd_core::flow::index::Index;
 use syncd_core::model::{ContentId, DeviceId, FolderId};
 use syncd_core::protocol::peer::PROTOCOL_VERSION;
-use syncd_core::protocol::{self, Frame, Have, Hello, Ready, Tag, Want, WantedItem};
+use syncd_core::protocol::{self, Frame, Have, Ready, Tag, Want, WantedItem};
 use tokio::sync::{mpsc, watch};
 
 use super::fetch::{Answers, Fetcher};
 use super::folder::{Folder, Link, Note};
 use super::{Daemon, Happening, serve};
+use crate::flow::index::LedgerError;
 use crate::run::folder::links;
 use crate::world::net::{Gone, Inbox, Lane, LinkPath, Outbox, Session};
 
@@ -42,6 +43,8 @@ pub struct Peer {
     /// Held from the moment a folder is announced until its engine has heard of the peer: what
     /// the peer answers in between must not come to an engine that does not know it yet.
     joining: tokio::sync::Mutex<()>,
+    /// Whether its Hello was read: nothing is said of folders before.
+    greeted: AtomicBool,
 }
 
 /// How a folder stands between the two.
@@ -63,6 +66,10 @@ enum Cut {
     Bytes(#[from] protocol::DecodeError),
     #[error("it sent {0} where that does not belong")]
     Order(&'static str),
+    #[error("the session could not be written down: {0}")]
+    Kept(#[from] LedgerError),
+    #[error("it knows a later session of this device than this one")]
+    Behind,
 }
 
 impl From<Gone> for Cut {
@@ -82,6 +89,7 @@ pub async fn live(daemon: Arc<Daemon>, session: Session) {
         folders: Mutex::default(),
         changed: watch::Sender::new(0),
         joining: tokio::sync::Mutex::new(()),
+        greeted: AtomicBool::new(false),
     });
     let how = match session.path {
         LinkPath::DirectTcp => "TCP",
@@ -105,7 +113,8 @@ pub async fn live(daemon: Arc<Daemon>, session: Session) {
 
 async fn talk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, recv: Inbox) -> Result<(), Cut> {
     let Inbox { mut interactive, mut bulk, mut data } = recv;
-    peer.send(Lane::Interactive, &Frame::Hello(daemon.hello(peer.device))).await?;
+    let hello = daemon.hello(peer.device)?;
+    peer.send(Lane::Interactive, &Frame::Hello(hello)).await?;
     let first = interactive.recv().await.ok_or(Cut::Gone)?;
     let Frame::Hello(hello) = protocol::decode(&first)? else {
         return Err(Cut::Order("another frame before its hello"));
@@ -113,12 +122,21 @@ async fn talk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, recv: Inbox) -> Result<(),
     if protocol::agreed(hello.version).is_none() {
         return Err(Cut::Version(hello.version));
     }
-    greet(daemon, peer, &hello);
+    let name: String = hello.name.chars().filter(|c| !c.is_control()).take(64).collect();
+    if !daemon.greeted(peer.device, &name, &hello)? {
+        return Err(Cut::Behind);
+    }
+    peer.greeted.store(true, Ordering::SeqCst);
     for folder in daemon.folders() {
         peer.announce(daemon, &folder).await?;
     }
     let control = async {
+        let mut arrived = false;
         while let Some(bytes) = interactive.recv().await {
+            if !std::mem::replace(&mut arrived, true) {
+                // It says nothing more before it has read and kept our Hello.
+                daemon.greeting_arrived(peer.device);
+            }
             take_control(daemon, peer, &bytes).await?;
         }
         Err::<(), Cut>(Cut::Gone)
@@ -144,11 +162,6 @@ async fn talk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, recv: Inbox) -> Result<(),
         Err::<(), Cut>(Cut::Gone)
     };
     tokio::try_join!(control, offers, contents).map(|_| ())
-}
-
-fn greet(daemon: &Daemon, peer: &Peer, hello: &Hello) {
-    let name: String = hello.name.chars().filter(|c| !c.is_control()).take(64).collect();
-    daemon.peer_said(peer.device, &name, hello);
 }
 
 async fn take_control(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> Result<(), Cut> {
@@ -274,7 +287,7 @@ impl Peer {
         folder: &Folder,
     ) -> Result<(), Gone> {
         let config = folder.config();
-        if !config.devices.contains(&self.device) {
+        if !config.devices.contains(&self.device) || !self.greeted.load(Ordering::SeqCst) {
             return Ok(());
         }
         let _joining = self.joining.lock().await;

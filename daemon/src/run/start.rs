@@ -108,8 +108,10 @@ async fn serve(daemon: &Arc<Daemon>, control: Control) -> anyhow::Result<()> {
     end(daemon).await;
     anyhow::ensure!(
         daemon.ledger.fact(REINCARNATE).is_none(),
-        "a peer has seen newer changes of this device than it remembers (restored from an older \
-         copy?); start syncd again: it goes on under a new incarnation and loses nothing"
+        "another device has heard of this one since what it remembers: it was restored from an \
+         older copy, or a copy of it runs elsewhere. Start syncd again: it goes on under a new \
+         incarnation and loses nothing. A copy that is to run beside it needs an identity of its \
+         own: remove its identity.key and ledger and pair it"
     );
     Ok(())
 }

@@ -10,6 +10,7 @@ mod catching_up;
 mod changes;
 mod commands;
 mod conflicts;
+mod copies;
 mod deletes;
 mod example;
 mod exits;

@@ -14,6 +14,7 @@ pub mod peer;
 mod raw;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 mod twins;
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint, standard};

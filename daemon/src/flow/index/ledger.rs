@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use syncd_core::model::limits::COUNTER_RANGE;
 use syncd_core::model::{DeviceId, FolderId, Incarnation, Seq, StoreId};
+use syncd_core::protocol::tokens::Tokens;
 
 use super::ledger_file::Book;
-pub use super::ledger_format::{Intent, PeerTokens, RootToken, Token};
+pub use super::ledger_format::{Intent, RootToken};
 use super::ledger_format::{LEDGER_VERSION, Line};
 use super::opening::StoreError;
 
@@ -181,16 +182,28 @@ impl Ledger {
 
     /// Returns the session tokens shared with `peer`.
     #[must_use]
-    pub fn peer_tokens(&self, peer: DeviceId) -> PeerTokens {
+    pub fn peer_tokens(&self, peer: DeviceId) -> Tokens {
         self.book().state.tokens.get(&peer).copied().unwrap_or_default()
     }
 
-    /// Keeps the session tokens shared with `peer`; two times `None` forgets it.
+    /// Keeps the session tokens shared with `peer`; those of no session at all are forgotten.
     ///
     /// # Errors
     /// [`LedgerError`] when they cannot be written down: hand none out.
-    pub fn set_peer_tokens(&self, peer: DeviceId, tokens: PeerTokens) -> Result<(), LedgerError> {
+    pub fn set_peer_tokens(&self, peer: DeviceId, tokens: Tokens) -> Result<(), LedgerError> {
         self.book().tell(vec![Line::Tokens { peer, tokens }])
+    }
+
+    /// Forgets the session tokens of all peers: a new life has spoken to nobody yet.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when that cannot be written down.
+    pub(super) fn forget_tokens(&self) -> Result<(), LedgerError> {
+        let mut book = self.book();
+        let tokens = Tokens::default();
+        let forget = |peer: &DeviceId| Line::Tokens { peer: *peer, tokens };
+        let lines: Vec<Line> = book.state.tokens.keys().map(forget).collect();
+        if lines.is_empty() { Ok(()) } else { book.tell(lines) }
     }
 
     /// Returns what is known of a folder's root.
@@ -268,6 +281,7 @@ impl Ledger {
 #[cfg(test)]
 pub(super) mod tests {
     use syncd_core::flow::settle::Stamp;
+    use syncd_core::protocol::tokens::Token;
 
     use super::super::sample::{self, device, path};
     use super::*;
@@ -294,7 +308,7 @@ pub(super) mod tests {
     pub(in super::super) fn tell_all(ledger: &Ledger) {
         let folder = FolderId::parse("work").unwrap();
         let root = RootToken { token: [5; 16], inode: 99 };
-        let tokens = PeerTokens { ours: Some(Token([1; 16])), theirs: None };
+        let tokens = Tokens { kept: Some(Token([1; 16])), ..Tokens::default() };
         ledger.begin(Incarnation(4), StoreId(8), "boot".to_owned()).unwrap();
         ledger.reserve().unwrap();
         ledger.open_intents(&[intent("a"), intent("b")]).unwrap();
@@ -321,8 +335,8 @@ pub(super) mod tests {
         assert_eq!(ledger.watermark(), Some((StoreId(8), 70)));
         assert_eq!(ledger.pending_intents(), [intent("a"), intent("b")]);
         assert_eq!(ledger.last_boot(), Some(("boot".to_owned(), true)));
-        assert_eq!(ledger.peer_tokens(device(1)).ours, Some(Token([1; 16])));
-        assert_eq!(ledger.peer_tokens(device(2)), PeerTokens::default());
+        assert_eq!(ledger.peer_tokens(device(1)).kept, Some(Token([1; 16])));
+        assert_eq!(ledger.peer_tokens(device(2)), Tokens::default());
         let folder = FolderId::parse("work").unwrap();
         assert_eq!(ledger.root(&folder).map(|root| root.inode), Some(99));
         assert_eq!(ledger.facts("epoch/"), [("epoch/1".to_owned(), b"one".to_vec())]);

@@ -16,6 +16,7 @@ use syncd_core::flow::settle::Stamp;
 use syncd_core::model::{
     ContentId, DeviceId, FolderId, Incarnation, Record, RelPath, Seq, StoreId,
 };
+use syncd_core::protocol::tokens::{Token, Tokens};
 
 use super::codec::{Malformed, Reader, put_bytes, put_uint};
 use super::format::{Before, Dictionary, put_record, read_record};
@@ -32,19 +33,6 @@ pub(super) const HEAD_BYTES: usize = 16;
 const FRAME_HEAD_BYTES: usize = 1 + 4 + 8;
 
 const MARKER: u8 = 0xa5;
-
-/// What a session is known by until the next one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(pub [u8; 16]);
-
-/// The session tokens shared with one peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PeerTokens {
-    /// The one we handed out last: the peer must show it.
-    pub ours: Option<Token>,
-    /// The one it handed us last: we must show it.
-    pub theirs: Option<Token>,
-}
 
 /// How a folder's root is told from another directory put in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +77,7 @@ pub(super) enum Line {
     /// These numbers are done.
     Closed { batches: Vec<u64> },
     /// The tokens shared with a peer.
-    Tokens { peer: DeviceId, tokens: PeerTokens },
+    Tokens { peer: DeviceId, tokens: Tokens },
     /// A folder's root.
     Root { folder: FolderId, root: Option<RootToken> },
     /// Anything else.
@@ -104,7 +92,7 @@ pub(super) struct State {
     pub(super) watermark: Option<(StoreId, Seq)>,
     pub(super) boot: Option<(String, bool)>,
     pub(super) intents: BTreeMap<u64, Vec<Intent>>,
-    pub(super) tokens: BTreeMap<DeviceId, PeerTokens>,
+    pub(super) tokens: BTreeMap<DeviceId, Tokens>,
     pub(super) roots: BTreeMap<FolderId, RootToken>,
     pub(super) facts: BTreeMap<String, Vec<u8>>,
     /// The greatest number that intents were opened under.
@@ -134,7 +122,7 @@ impl State {
             Line::Tokens { peer, tokens } => set(
                 &mut self.tokens,
                 peer,
-                Some(tokens).filter(|tokens| *tokens != PeerTokens::default()),
+                Some(tokens).filter(|tokens| *tokens != Tokens::default()),
             ),
             Line::Root { folder, root } => set(&mut self.roots, folder, root),
             Line::Fact { key, value } => set(&mut self.facts, key, value),
@@ -290,8 +278,9 @@ fn put_line(out: &mut Vec<u8>, line: &Line) {
         Line::Tokens { peer, tokens } => {
             out.push(7);
             out.extend_from_slice(&peer.0);
-            put_option(out, tokens.ours.as_ref().map(|token| &token.0[..]));
-            put_option(out, tokens.theirs.as_ref().map(|token| &token.0[..]));
+            for token in [tokens.kept, tokens.handed, tokens.theirs] {
+                put_option(out, token.as_ref().map(|token| &token.0[..]));
+            }
         }
         Line::Root { folder, root } => {
             out.push(8);
@@ -334,11 +323,9 @@ fn read_line(from: &mut Reader<'_>) -> Result<Line, Malformed> {
         }
         7 => {
             let peer = DeviceId(from.array()?);
-            let ours = read_option(from)?.map(Token);
-            Line::Tokens {
-                peer,
-                tokens: PeerTokens { ours, theirs: read_option(from)?.map(Token) },
-            }
+            let mut token = || Ok(read_option(from)?.map(Token));
+            let tokens = Tokens { kept: token()?, handed: token()?, theirs: token()? };
+            Line::Tokens { peer, tokens }
         }
         8 => {
             let folder = folder(from)?;

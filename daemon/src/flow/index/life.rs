@@ -14,7 +14,8 @@ use super::opening::Opened;
 use super::store::Store;
 
 /// The ledger's fact that asks the next start for a new incarnation: a peer has seen counters
-/// that this device has not handed out, so store and ledger were set back together.
+/// that this device has not handed out, or a session that it does not know of, so store and
+/// ledger were set back together.
 pub const REINCARNATE: &str = "reincarnate";
 
 /// What this start is.
@@ -67,7 +68,7 @@ fn begin(
     let mut index_kept = opened == Opened::Existing;
     let mut why = Vec::new();
     if ledger.fact(REINCARNATE).is_some() {
-        why.push("a peer has seen newer changes of this device than it remembers".to_owned());
+        why.push("another device has heard of this one since what it remembers".to_owned());
     }
     match &ledger_opened {
         LedgerOpened::Existing => {}
@@ -101,6 +102,9 @@ fn begin(
         None => Incarnation(getrandom::u64().map_err(|_| LedgerError::NoRandom)?),
     };
     ledger.begin(incarnation, store.id(), boot.unwrap_or_default().to_owned())?;
+    if continued.is_none() {
+        ledger.forget_tokens()?;
+    }
     if ledger.fact(REINCARNATE).is_some() {
         ledger.set_fact(REINCARNATE, None)?;
     }

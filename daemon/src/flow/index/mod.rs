@@ -36,9 +36,7 @@ mod golden;
 mod sample;
 
 pub use folder::FolderIndex;
-pub use ledger::{
-    Intent, IntentBatch, Ledger, LedgerError, LedgerOpened, PeerTokens, RootToken, Token,
-};
+pub use ledger::{Intent, IntentBatch, Ledger, LedgerError, LedgerOpened, RootToken};
 pub use life::{Life, REINCARNATE, begin_life};
 pub use opening::{Opened, StoreError};
 pub use store::Store;

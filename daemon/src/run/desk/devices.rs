@@ -8,10 +8,10 @@ use syncd_api::{
 };
 use syncd_core::engine::Event;
 use syncd_core::model::DeviceId;
+use syncd_core::protocol::tokens::Tokens;
 use syncd_home::{Config, DeviceConfig, Topology};
 
 use super::FrontDesk;
-use crate::flow::index::PeerTokens;
 use crate::run::Happening;
 use crate::run::folder::{Folder, Note};
 use crate::world::net::{self, Link};
@@ -153,7 +153,7 @@ impl FrontDesk {
             }
         }
         self.daemon.net.distrust(id).await;
-        if let Err(error) = self.daemon.ledger.set_peer_tokens(id, PeerTokens::default()) {
+        if let Err(error) = self.daemon.ledger.set_peer_tokens(id, Tokens::default()) {
             tracing::warn!(%error, "session tokens were not forgotten");
         }
         self.daemon.tell(Happening::device(

@@ -227,7 +227,8 @@ impl FolderThread {
             Note::Heard(heard) => self.heard(heard),
             Note::Looked(look, report) => self.looked(look, report),
             Note::PeerUp { peer, seen_of_us, .. } if seen_of_us > self.engine.last_counter() => {
-                self.daemon.set_back(peer);
+                let why = "it has seen newer changes of this device than it remembers";
+                self.daemon.set_back(peer, why);
             }
             Note::PeerUp { peer, hello, link, .. } => {
                 self.links.insert(peer, link);

@@ -1,6 +1,7 @@
 //! The loop around one folder's engine.
 
 mod ending;
+mod tidying;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,9 +31,6 @@ const SCAN_UNWATCHED_EVERY: Duration = Duration::from_secs(60);
 
 /// How often displaced files are looked at for late writes, and old versions pruned.
 const TIDY_EVERY: Duration = Duration::from_secs(1);
-
-/// Old versions are pruned every so many tidyings.
-const PRUNE_EVERY: u32 = 600;
 
 /// The workers of one folder, and its watcher.
 pub(super) struct Workers {
@@ -190,29 +188,6 @@ impl FolderThread {
         let every = asked.map_or(usual, |seconds| Duration::from_secs(u64::from(seconds)));
         if self.scanned.elapsed() >= every {
             self.scan(None);
-        }
-    }
-
-    fn tidy(&mut self) {
-        self.tidied = Instant::now();
-        self.tidyings += 1;
-        for late in self.parts.hands.late_writes() {
-            match late {
-                Ok(late) => self.look_at([late.path, late.kept]),
-                Err(error) => tracing::warn!(folder = %self.folder.id(), %error, "a late write"),
-            }
-        }
-        // One that has ended keeps no more bases, and nothing depends on them.
-        let _ = self.workers.bases.order(());
-        if self.tidyings.is_multiple_of(PRUNE_EVERY)
-            && let Err(error) = self.parts.hands.prune(crate::run::now_unix_ms())
-        {
-            tracing::warn!(folder = %self.folder.id(), %error, "old versions were not pruned");
-        }
-        if let Err(problem) = self.parts.root.is_in_place() {
-            self.failed = Some(problem.to_string());
-        } else if self.parts.hands.are_cut_off() {
-            self.failed = Some("its '.syncd' was removed; it is made again".to_owned());
         }
     }
 

@@ -135,7 +135,9 @@ impl Engine {
             let author = put.record.author;
             // The last word on a path counts: a job may have made and dressed it.
             let there = placed.iter().rev().find(|p| p.path == path);
-            self.held.retain(|held| *held != path);
+            if there.is_some_and(|placed| placed.stat.is_some()) {
+                self.held.retain(|held| *held != path);
+            }
             self.put_stamped(path.clone(), put, there, draft);
             self.rule_file_changed(&path);
             self.actions.push_back(Action::Tell(Notice::Placed { path, kind, author }));

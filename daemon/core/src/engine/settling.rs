@@ -136,7 +136,7 @@ impl Engine {
             // The last word on a path counts: a job may have made and dressed it.
             let there = placed.iter().rev().find(|p| p.path == path);
             if there.is_some_and(|placed| placed.stat.is_some()) {
-                self.held.retain(|held| *held != path);
+                self.held.remove(&path);
             }
             self.put_stamped(path.clone(), put, there, draft);
             self.rule_file_changed(&path);

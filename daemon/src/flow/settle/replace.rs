@@ -76,14 +76,14 @@ impl Hands {
                 }
             }
         }
-        // RACE: the user may have replaced it already; then what is there is not ours to report.
+        // RACE: a user who saw it may have written or replaced it already. It was placed all the
+        // same, and what he made of it came after it: the next look finds that it differs.
         let now = spot.stat().map_err(|errno| self.said(path, 0, errno))?;
-        let key = now.as_ref().map(system::key_of).ok_or_else(|| spot.overtaken())?;
-        if (key.inode, key.size, key.mtime_ns)
-            != (readied.key.inode, readied.key.size, readied.key.mtime_ns)
-        {
-            return Err(spot.overtaken());
-        }
+        let ours = readied.key;
+        let is_ours = |key: &StatKey| {
+            (key.inode, key.size, key.mtime_ns) == (ours.inode, ours.size, ours.mtime_ns)
+        };
+        let key = now.as_ref().map(system::key_of).filter(is_ours).unwrap_or(ours);
         run.left(path, readied.kind, Some(key));
         Ok(())
     }

@@ -209,6 +209,24 @@ impl Device {
         child.wait().expect("one's own child can be waited for");
     }
 
+    /// Holds the daemon still, as a debugger would, until [`Device::thaw`].
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn freeze(&self) {
+        let pid = Pid::from_child(self.child.as_ref().expect("the daemon runs"));
+        kill_process(pid, Signal::STOP).expect("one's own child can be signalled");
+    }
+
+    /// Lets a frozen daemon go on.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn thaw(&self) {
+        let pid = Pid::from_child(self.child.as_ref().expect("the daemon runs"));
+        kill_process(pid, Signal::CONT).expect("one's own child can be signalled");
+    }
+
     /// Asks the daemon to stop with SIGTERM, and returns how it ended and how long that took.
     ///
     /// # Panics

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests, which clippy cannot see")]
 
 mod builds;
+mod bursts;
 mod databases;
 mod editors;
 mod git;

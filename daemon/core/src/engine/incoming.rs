@@ -8,7 +8,7 @@ use crate::flow::index::fingerprint::Fingerprint;
 use crate::flow::index::{Index, IndexError};
 use crate::flow::offer::Offer;
 use crate::flow::settle::Ticket;
-use crate::model::{ContentId, DeviceId, Kind, Record, RelPath};
+use crate::model::{ContentId, DeviceId, Kind, Record, RelPath, Tick};
 
 /// Where a record came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(super) struct News {
     pub(super) also: Vec<u64>,
     /// Whether its frames count it among the removals of directories.
     waits: bool,
+    /// Whether it came with much else at once.
+    pub(super) of_burst: bool,
 }
 
 /// What waits for one path.
@@ -72,7 +74,8 @@ pub(super) enum Next {
 impl News {
     /// Makes news of what our own index holds.
     pub(super) fn ours(record: Record) -> Self {
-        Self { from: From::Index, record, also: Vec::new(), waits: false }
+        let (also, waits, of_burst) = (Vec::new(), false, false);
+        Self { from: From::Index, record, also, waits, of_burst }
     }
 }
 
@@ -102,7 +105,7 @@ impl Pending {
                     into.frame(peer, me, *frame);
                 }
             }
-            into.value((news.also.len(), news.waits));
+            into.value((news.also.len(), news.waits, news.of_burst));
         }
         // Which fetch it is says nothing: a ticket is only ever repeated.
         into.value(std::mem::discriminant(&self.stage));
@@ -135,6 +138,7 @@ impl Pending {
 impl Engine {
     pub(super) fn offered(
         &mut self,
+        now: Tick,
         peer: DeviceId,
         offer: Offer,
         draft: &mut Draft<'_, impl Index>,
@@ -154,10 +158,11 @@ impl Engine {
         }
         state.incoming.rules_in(after);
         let from = From::Peer { peer, frame: number, after };
+        let of_burst = self.burst.heard(now, number, offer.records.len(), offer.more);
         let mut paths = Vec::with_capacity(offer.records.len());
         for (path, record) in offer.records {
-            if !self.folded(&path, from, &record) {
-                self.queue(&path, News { from, ..News::ours(record) });
+            if !self.folded(&path, from, &record, of_burst) {
+                self.queue(&path, News { from, of_burst, ..News::ours(record) });
             }
             paths.push(path);
         }
@@ -174,7 +179,7 @@ impl Engine {
     /// Folds a record into news of the same peer that waits, when one of the two has seen the
     /// other; `false` when there is none. News of another peer does not count: that session may
     /// end before it is settled.
-    fn folded(&mut self, path: &RelPath, from: From, record: &Record) -> bool {
+    fn folded(&mut self, path: &RelPath, from: From, record: &Record, of_burst: bool) -> bool {
         let From::Peer { peer, frame, after } = from else { return false };
         let busy = self.busy.contains_key(path);
         let Some(pending) = self.pending.get(path) else { return false };
@@ -194,6 +199,7 @@ impl Engine {
             news.also.push(frame.min(before));
             news.from = From::Peer { peer, frame: frame.max(before), after };
             news.record = record.clone();
+            news.of_burst = of_burst;
             if at == 0 {
                 pending.stage = Stage::Fresh;
                 pending.staged = None;

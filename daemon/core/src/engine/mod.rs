@@ -10,6 +10,7 @@
 //! - An observation older than our own last work on its path is discarded and looked at again.
 //! - Equal events in equal order give equal actions.
 
+mod burst;
 mod copies;
 mod deciding;
 mod draft;
@@ -93,6 +94,9 @@ pub struct Engine {
     /// Whether a whole look has ended since the start, attested.
     walked: bool,
     ready: VecDeque<Job>,
+    burst: burst::Burst,
+    /// Whether much was touched here and is still to be looked at.
+    stirred: bool,
     batches: usize,
     retries: BTreeMap<Tick, BTreeSet<RelPath>>,
     /// Deletes that a scan found and that wait for a person.
@@ -195,6 +199,8 @@ impl Engine {
             looked: 0,
             walked: false,
             ready: VecDeque::new(),
+            burst: burst::Burst::default(),
+            stirred: false,
             batches: 0,
             retries: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -232,7 +238,7 @@ impl Engine {
             Event::LookDone { look, attested } => self.look_done(look, attested, &mut draft)?,
             Event::PeerUp { peer, hello } => self.peer_up(peer, &hello, &mut draft)?,
             Event::PeerDown { peer } => self.peer_down(peer, &mut draft)?,
-            Event::Offered { peer, offer } => self.offered(peer, offer, &mut draft)?,
+            Event::Offered { peer, offer } => self.offered(now, peer, offer, &mut draft)?,
             Event::Acked { peer, frames, sent } => self.acked(peer, &frames, sent),
             Event::Fetched { ticket, outcome } => {
                 self.fetched(now, ticket, outcome, &mut draft)?;
@@ -279,6 +285,12 @@ impl Engine {
         self.finish(draft)
     }
 
+    /// Hears whether much was touched here that is still to be looked at: what is told meanwhile
+    /// is told as part of a burst.
+    pub fn stir(&mut self, stirred: bool) {
+        self.stirred = stirred;
+    }
+
     /// Takes the next thing to do, in a deterministic order.
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -287,7 +299,8 @@ impl Engine {
     /// Returns when to call [`Engine::wake`] if nothing else happens.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tick> {
-        self.retries.keys().next().copied()
+        let retry = self.retries.keys().next().copied();
+        [retry, self.burst.deadline()].into_iter().flatten().min()
     }
 
     fn wake_due(&mut self, now: Tick, draft: &mut Draft<'_, impl Index>) -> Result<(), IndexError> {
@@ -297,6 +310,8 @@ impl Engine {
                 self.consider(&path, draft)?;
             }
         }
+        let jobs = self.burst.due(now);
+        self.hand_out(jobs);
         Ok(())
     }
 
@@ -324,6 +339,14 @@ impl Engine {
             self.actions.push_back(Action::ReserveCounters);
         }
         Ok(())
+    }
+
+    /// Hands out the jobs of a burst as one batch, however many.
+    fn hand_out(&mut self, jobs: Vec<Job>) {
+        if !jobs.is_empty() {
+            self.batches += 1;
+            self.actions.push_back(Action::Settle { jobs });
+        }
     }
 
     fn hand_out_jobs(&mut self) {

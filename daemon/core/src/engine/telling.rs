@@ -70,6 +70,9 @@ impl Engine {
             if let Some(word) = &mut self.word {
                 word.heard.remove(&peer);
             }
+            // What is staged of its burst goes on; the rest comes in the next session.
+            let jobs = self.burst.let_go();
+            self.hand_out(jobs);
             self.forget_news(peer);
             self.ask_others(peer, draft)?;
             self.consider_stranded(draft)?;
@@ -175,6 +178,8 @@ impl Engine {
     pub(super) fn tell_peers(&mut self, index: &impl Index) -> Result<(), IndexError> {
         let peers: Vec<DeviceId> = self.peers.keys().copied().collect();
         let adopted = index.marks()?.covered;
+        // What is being looked at, or is not durable yet, belongs to what is told now.
+        let goes_on = self.stirred || !self.looks.is_empty() || self.durable < self.committed;
         for peer in peers {
             let covered = self.covered_with(&adopted);
             let (durable, committed) = (self.durable, self.committed);
@@ -206,12 +211,21 @@ impl Engine {
                     continue;
                 }
                 state.covers.join(covers.as_ref().unwrap_or(&Version::NEW));
-                let offer = state.outgoing.next(changes, upto, covers);
+                let mut offer = state.outgoing.next(changes, upto, covers);
+                if goes_on || !at_end {
+                    offer = state.outgoing.goes_on(offer);
+                }
                 let lane = lane_of(&offer.records);
                 self.actions.push_back(Action::Offer { peer, lane, offer });
                 if at_end {
                     break;
                 }
+            }
+            if !goes_on
+                && !state.outgoing.has_news(durable)
+                && let Some(offer) = state.outgoing.close()
+            {
+                self.actions.push_back(Action::Offer { peer, lane: Lane::Interactive, offer });
             }
             if !frames.is_empty() {
                 let sent = state.outgoing.frames_sent();

@@ -78,7 +78,7 @@ impl Folder {
         for records in records.chunks(OFFER_RECORDS_MAX) {
             let seq = records.last().unwrap().1.dot.counter;
             let upto = Some(Upto { seq, covered: None });
-            let offer = Offer { number, after: 0, records: records.to_vec(), upto };
+            let offer = Offer { number, after: 0, records: records.to_vec(), upto, more: false };
             self.tell(Event::Offered { peer: THEM.device, offer });
             number += 1;
         }
@@ -183,6 +183,7 @@ fn news_of_two_peers_is_not_settled_by_halves() {
         after: 0,
         records: vec![(path.clone(), news.clone())],
         upto: upto(covered),
+        more: false,
     };
     let mut folder = Folder::new();
     folder.greet();

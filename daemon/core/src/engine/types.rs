@@ -216,7 +216,7 @@ pub enum Action {
     },
     /// Take the steps of these jobs, in this order.
     Settle {
-        /// At most a thousand.
+        /// At most a thousand, or those of one burst.
         jobs: Vec<Job>,
     },
     /// Make the store durable up to `seq` and close the intents of settled jobs.

@@ -56,7 +56,7 @@ impl Engine {
             orphan: false,
         };
         self.flights.insert(ticket, flight);
-        self.ready.push_back(Job { ticket, steps, becomes });
+        self.take_job(news, Job { ticket, steps, becomes });
         Ok(Next::Working)
     }
 
@@ -74,6 +74,9 @@ impl Engine {
         };
         let ticket = self.next_ticket();
         self.fetching.insert(ticket, (path.clone(), peer));
+        if news.of_burst {
+            self.burst.awaits(ticket);
+        }
         let record = &news.record;
         self.actions.push_back(Action::Fetch {
             ticket,
@@ -112,6 +115,7 @@ impl Engine {
         outcome: Result<(), PullError>,
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
+        self.burst.fetched(ticket);
         let Some((path, _)) = self.fetching.remove(&ticket) else { return Ok(()) };
         let Some(pending) = self.pending.get_mut(&path) else { return Ok(()) };
         if pending.stage != Stage::Fetching(ticket) {

@@ -36,6 +36,9 @@ pub struct Offer {
     pub records: Vec<(RelPath, Record)>,
     /// Frames 1 to this one hold every change of the sender's log up to here.
     pub upto: Option<Upto>,
+    /// Whether what these records are part of goes on: the sender is still reading, or making
+    /// durable, what belongs to it.
+    pub more: bool,
 }
 
 /// How far the sender's log has been told.
@@ -57,6 +60,8 @@ pub struct Outgoing {
     ahead: BTreeSet<Seq>,
     /// Whether the end of the log was told together with our covered vector.
     covered_told: bool,
+    /// Whether the peer waits to hear the end of a burst.
+    more_told: bool,
     number: u64,
     rules_frame: u64,
     /// Frames not yet acknowledged, with their record count.
@@ -95,7 +100,7 @@ impl Offer {
         into: &mut impl Fingerprint,
     ) {
         into.frame(from, to, self.number);
-        into.value((self.after > 0, self.records.len(), self.upto.is_some()));
+        into.value((self.after > 0, self.records.len(), self.upto.is_some(), self.more));
         if self.after > 0 {
             into.frame(from, to, self.after);
         }
@@ -130,6 +135,7 @@ impl Outgoing {
             told: known,
             ahead: BTreeSet::new(),
             covered_told: false,
+            more_told: false,
             number: 0,
             rules_frame: 0,
             waiting: BTreeMap::new(),
@@ -201,6 +207,18 @@ impl Outgoing {
         if records.is_empty() { None } else { Some(self.frame(records, None)) }
     }
 
+    /// Says of a frame of many records that more of the same is on its way.
+    pub fn goes_on(&mut self, mut offer: Offer) -> Offer {
+        offer.more = offer.records.len() >= BURST_RECORDS_MIN;
+        self.more_told |= offer.more;
+        offer
+    }
+
+    /// Makes the frame that ends what [`Outgoing::goes_on`] was said of; `None` when nothing was.
+    pub fn close(&mut self) -> Option<Offer> {
+        std::mem::take(&mut self.more_told).then(|| self.frame(Vec::new(), None))
+    }
+
     /// Notes that the peer needs none of the changes up to `upto`.
     pub fn skip(&mut self, upto: Seq) {
         self.told = self.told.max(upto);
@@ -235,7 +253,8 @@ impl Outgoing {
         for seq in [self.told, self.acked, self.reached].iter().chain(&self.ahead) {
             into.seq(from, store, *seq);
         }
-        into.value((self.ahead.len(), self.covered_told, self.rules_frame > 0));
+        let told = (self.covered_told, self.more_told);
+        into.value((self.ahead.len(), told, self.rules_frame > 0));
         let rules = Some(&self.rules_frame).filter(|number| **number > 0);
         for number in rules.into_iter().chain([&self.number]).chain(self.waiting.keys()) {
             into.frame(from, to, *number);
@@ -252,7 +271,7 @@ impl Outgoing {
             Waiting { records: records.len(), acked: false, upto: upto.as_ref().map(|u| u.seq) };
         self.in_flight += records.len();
         self.waiting.insert(self.number, waiting);
-        Offer { number: self.number, after: self.rules_frame, records, upto }
+        Offer { number: self.number, after: self.rules_frame, records, upto, more: false }
     }
 
     /// Takes an acknowledgement of frames `first..=last`; returns whether [`Outgoing::acked`]
@@ -285,6 +304,9 @@ pub fn lane_of(records: &[(RelPath, Record)]) -> Lane {
         Lane::Bulk
     }
 }
+
+/// Frames of fewer records are somebody's edits and never part of a burst.
+pub const BURST_RECORDS_MIN: usize = 8;
 
 /// A commit of at most this many changes is somebody typing, not a program writing a tree.
 pub const INTERACTIVE_RECORDS_MAX: usize = 16;

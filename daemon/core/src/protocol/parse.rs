@@ -52,7 +52,7 @@ pub(super) fn frame(twin: FrameTwin<'_>) -> Parsed<Frame> {
             })
         }
         FrameTwin::Unready { folder: id } => Frame::Unready { folder: folder(id)? },
-        FrameTwin::Offer { tag: t, number, after, writers, records, upto, inline: bytes } => {
+        FrameTwin::Offer { tag: t, number, after, writers, records, upto, more, inline: bytes } => {
             let inline = inline(&bytes.0)?;
             let records = records.0.into_iter();
             let records = records.map(|(at, twin)| Ok((path(at)?, record(twin, &writers.0)?)));
@@ -62,7 +62,7 @@ pub(super) fn frame(twin: FrameTwin<'_>) -> Parsed<Frame> {
                 covered.map(|covered| Upto { seq, covered })
             });
             check(after < number, "an offer that is to wait for itself")?;
-            let offer = Offer { number, after, records, upto: upto.transpose()? };
+            let offer = Offer { number, after, records, upto: upto.transpose()?, more };
             Frame::Offer { tag: tag(t)?, offer, inline }
         }
         FrameTwin::Ack { tag: t, frames, sent } => {

@@ -52,6 +52,7 @@ pub(super) enum FrameTwin<'a> {
         #[serde(borrow)]
         records: List<(Bytes<'a>, RecordTwin<'a>), OFFER_RECORDS_MAX>,
         upto: Option<(u64, Option<Counters>)>,
+        more: bool,
         #[serde(borrow)]
         inline: List<([u8; 32], Bytes<'a>), OFFER_RECORDS_MAX>,
     },
@@ -238,6 +239,7 @@ fn offer_twin<'a>(
         writers: List(writers.list),
         records,
         upto,
+        more: offer.more,
         inline: inline.iter().map(|(id, bytes)| (id.0, Bytes(bytes))).collect(),
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use syncd_core::engine::{Action, Cause, Engine, Event, LookId, Notice};
 use syncd_core::flow::detect::{Debouncer, Hint, Look};
-use syncd_core::flow::settle::Job;
+use syncd_core::flow::{offer, settle::Job};
 use syncd_core::model::{DeviceId, RelPath, Role, Seq, Tick};
 use tokio::sync::oneshot;
 
@@ -167,6 +167,7 @@ impl FolderThread {
     /// Does what its time has come for.
     fn due(&mut self) {
         let now = self.now();
+        self.engine.stir(self.debouncer.has_many(offer::BURST_RECORDS_MIN));
         let due = self.debouncer.due(now);
         let (lost, seen): (Vec<_>, Vec<_>) = due.into_iter().partition(|due| due.lost);
         for (cause, due) in [(Cause::Watched, seen), (Cause::Scanned, lost)] {

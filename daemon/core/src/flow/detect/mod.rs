@@ -175,6 +175,12 @@ impl Debouncer {
         self.earliest
     }
 
+    /// Tells whether much is still to be looked at: a tree, or at least `paths` paths.
+    #[must_use]
+    pub fn has_many(&self, paths: usize) -> bool {
+        self.pending.len() >= paths || self.pending.values().any(|pending| pending.tree)
+    }
+
     /// Touches a single path.
     fn one(&mut self, path: &RelPath, hint: Hint, now: Tick) {
         let wait_ms = match hint {

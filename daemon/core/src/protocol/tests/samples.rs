@@ -65,7 +65,7 @@ pub(super) fn tombstone() -> Record {
 }
 
 pub(super) fn offer(records: Vec<(RelPath, Record)>) -> Frame {
-    let offer = Offer { number: 3, after: 1, records, upto: None };
+    let offer = Offer { number: 3, after: 1, records, upto: None, more: false };
     Frame::Offer { tag: tag(), offer, inline: Vec::new() }
 }
 
@@ -91,6 +91,7 @@ pub(super) fn one_of_each() -> Vec<(&'static str, Frame)> {
         after: 1,
         records: vec![(path("a/b.txt"), file()), (path("gone"), tombstone())],
         upto: Some(Upto { seq: 1_048_577, covered: Some(covered) }),
+        more: true,
     };
     vec![
         ("hello", hello(PROTOCOL_VERSION)),
@@ -224,10 +225,10 @@ fn offers() -> impl Strategy<Value = Frame> {
     let inline = collection::vec((any::<[u8; 32]>(), collection::vec(any::<u8>(), 0..99)), 0..3);
     let told = collection::vec((paths(), records()), 0..5);
     let numbers = (1u64.., any::<u64>()).prop_map(|(number, after)| (number, after % number));
-    (tags(), numbers, told, option::of(upto), inline).prop_map(|parts| {
-        let (tag, (number, after), records, upto, inline) = parts;
+    (tags(), numbers, told, option::of(upto), inline, any::<bool>()).prop_map(|parts| {
+        let (tag, (number, after), records, upto, inline, more) = parts;
         let inline = inline.into_iter().map(|(id, bytes)| (ContentId(id), bytes)).collect();
-        Frame::Offer { tag, offer: Offer { number, after, records, upto }, inline }
+        Frame::Offer { tag, offer: Offer { number, after, records, upto, more }, inline }
     })
 }
 

@@ -55,6 +55,28 @@ impl Gitignores {
         }
     }
 
+    /// Tells whether `now` certainly ignores all that `before` does: every line that ignores is
+    /// still there, in its order, and none with `!` is new.
+    pub(crate) fn narrows(now: &Self, before: &Self) -> bool {
+        let none = File { base_bytes: 0, lines: Vec::new() };
+        let dirs = now.0.keys().chain(before.0.keys());
+        dirs.into_iter().all(|dir| {
+            let file = |all: &'_ Self| all.0.get(dir).unwrap_or(&none).lines.clone();
+            let (now, before) = (file(now), file(before));
+            let mut left = &before[..];
+            for line in &now {
+                match left.iter().position(|other| other.is_like(line)) {
+                    Some(at) if left[..at].iter().all(|other| other.keeps) => {
+                        left = &left[at + 1..];
+                    }
+                    _ if line.keeps => return false,
+                    _ => {}
+                }
+            }
+            left.iter().all(|line| line.keeps)
+        })
+    }
+
     /// Returns the line by which git ignores the path or a directory above it.
     pub(crate) fn ignores(&self, path: &[u8], is_dir: bool) -> Option<RuleAt> {
         if self.0.is_empty() {
@@ -95,6 +117,12 @@ impl File {
 }
 
 impl Line {
+    /// Tells whether it says the same, wherever it stands.
+    fn is_like(&self, other: &Self) -> bool {
+        (&self.shape, self.keeps, self.dir_only, self.name_only)
+            == (&other.shape, other.keeps, other.dir_only, other.name_only)
+    }
+
     /// Reads a line; `None` if it is a comment or can match nothing.
     fn parse(file: &Arc<str>, number: usize, line: &[u8]) -> Option<Self> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);

@@ -54,6 +54,7 @@ mod piece;
 mod ruleset;
 mod token;
 mod verdict;
+mod widen;
 
 pub use parse::{Reason, RuleError, Source};
 pub use ruleset::Rules;

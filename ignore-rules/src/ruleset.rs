@@ -134,6 +134,14 @@ impl Rules {
         })
     }
 
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    pub(crate) fn gitignores(&self) -> &Gitignores {
+        &self.gitignores
+    }
+
     /// Returns the place of the first rule that matches, and if git decided, its line.
     fn first_match(&self, path: &[u8], is_dir: bool) -> Option<(usize, Option<RuleAt>)> {
         if path.is_empty() {

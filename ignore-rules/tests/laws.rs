@@ -3,6 +3,7 @@
 
 use ignore_rules::Rules;
 use proptest::prelude::*;
+use proptest::sample::Index as Place;
 
 /// The obvious matcher. A line stands for up to four patterns, as the language's makers define it:
 /// `p`, `p/**` and, unless rooted, both after `**/`. Braces are multiplied out beforehand.
@@ -169,6 +170,30 @@ proptest! {
             let verdict = rules.verdict(path.as_bytes(), false);
             let found = verdict.rule.map(|rule| (rule.line - 1, !verdict.ignored));
             prop_assert_eq!(found, obvious::verdict(&told, &path), "{:?} {}", &lines, path);
+        }
+    }
+
+    #[test]
+    fn rules_that_do_not_widen_keep_nothing_that_was_ignored(
+        before in lines(),
+        edits in prop::collection::vec((any::<Place>(), prop::option::of(line())), 1..4),
+        paths in prop::collection::vec(path(), 12),
+    ) {
+        let mut after = before.clone();
+        for (at, edit) in edits {
+            match edit.filter(|line| !line.starts_with("//")) {
+                Some(line) => after.insert(at.index(after.len() + 1), line),
+                None if after.is_empty() => {}
+                None => drop(after.remove(at.index(after.len()))),
+            }
+        }
+        let (old, new) = (rules(&before), rules(&after));
+        if !new.widens(&old) {
+            for path in paths {
+                let was = old.verdict(path.as_bytes(), false).ignored;
+                let is = new.verdict(path.as_bytes(), false).ignored;
+                prop_assert!(is || !was, "{:?} to {:?}: {}", before, after, path);
+            }
         }
     }
 

@@ -77,6 +77,7 @@ fn list(session: &Session, folder: Option<&str>) -> Outcome {
         for held in &held {
             text += &format!("\n{}: {}\n", escaped(&held.id), escaped(&held.remedy));
             text.extend(held.examples.iter().map(|path| format!("  {}\n", shown(path))));
+            text.extend(held.lines.iter().map(|line| format!("  {}\n", escaped(line))));
         }
         Ok(text)
     })

@@ -29,6 +29,9 @@ pub struct Held {
     pub remedy: String,
     /// Some of the files, by path.
     pub examples: Vec<PathText>,
+    /// The lines of rule files that come (`+`) and go (`-`).
+    #[serde(default)]
+    pub lines: Vec<String>,
 }
 
 /// Which brake stopped the changes.

@@ -25,4 +25,5 @@ mod limits;
 mod pairing;
 mod report;
 mod roles;
+mod rules;
 mod stopping;

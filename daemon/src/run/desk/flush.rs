@@ -168,6 +168,14 @@ impl FrontDesk {
             (held.len(), shown.collect::<Vec<_>>())
         });
         let Some((count, shown)) = held.await.filter(|(count, _)| *count > 0) else {
+            if let Some(rules) = folder.standing().held_rules {
+                let id = folder.id();
+                return Err(ApiError::needs_person(format!(
+                    "another device's rules for the folder '{id}' are held; decide with: syncctl \
+                     held approve {id}:rules, or syncctl held reject {id}:rules"
+                ))
+                .listing(rules.lines));
+            }
             return Ok(());
         };
         let id = folder.id();

@@ -1,6 +1,6 @@
-//! Deletes that the brake stopped, and what a person decides of them.
+//! Deletes that the brake stopped, rules of another device, and what a person decides of them.
 //!
-//! A folder has at most one batch of them; it bears the folder's id.
+//! A folder has at most one batch of deletes, which bears its id, and one change of rules.
 
 use jiff::Timestamp;
 use syncd_api::{ApiError, FolderQuery, Held, HeldAnswer, HeldKind, PathText};
@@ -8,9 +8,13 @@ use syncd_core::engine::Event;
 use syncd_core::flow::index::Known;
 use syncd_core::model::{FolderId, Kind, RelPath};
 
+use super::resolve::put;
 use super::status::remember;
-use super::{FrontDesk, ask};
-use crate::run::folder::FolderThread;
+use super::{FrontDesk, ask, blocking, look_at};
+use crate::run::folder::{Folder, FolderThread};
+
+/// What follows the folder's id in the id of held rules; no folder's id has such an end.
+const RULES: &str = ":rules";
 
 /// Paths that are shown.
 const EXAMPLES_MAX: usize = 20;
@@ -19,6 +23,7 @@ impl FrontDesk {
     pub(super) async fn list_held(&self, query: FolderQuery) -> Result<Vec<Held>, ApiError> {
         let mut held = Vec::new();
         for folder in self.chosen(query.folder.as_deref())? {
+            held.extend(self.held_rules(&folder).await);
             let inside = ask(&folder, |thread| {
                 let files = held_files(thread);
                 let examples = files.iter().take(EXAMPLES_MAX);
@@ -47,10 +52,64 @@ impl FrontDesk {
                      or: syncctl held reject {id}"
                 ),
                 examples,
+                lines: Vec::new(),
             });
         }
         held.sort_by(|a, b| (a.since, &a.id).cmp(&(b.since, &b.id)));
         Ok(held)
+    }
+
+    /// Returns the rules of another device that wait in a folder.
+    async fn held_rules(&self, folder: &Folder) -> Option<Held> {
+        let held = folder.standing().held_rules?;
+        let id = folder.id();
+        let device = self.name_of(&self.daemon.config(), held.by);
+        let remembered = remember(&self.daemon.store.folder(id)).await.unwrap_or_default();
+        let since_ms = i64::try_from(held.since_ms).unwrap_or_default();
+        Some(Held {
+            id: format!("{id}{RULES}"),
+            folder: id.to_string(),
+            kind: HeldKind::Rules,
+            what: format!(
+                "{device} changed the ignore rules; by them this device may send or take more"
+            ),
+            remedy: format!(
+                "if that is meant: syncctl held approve {id}{RULES}; to write the old rules \
+                 again, for all devices: syncctl held reject {id}{RULES}"
+            ),
+            device: Some(device),
+            files: held.before.len() as u64,
+            of_files: remembered.summary.files,
+            since: Timestamp::from_millisecond(since_ms).unwrap_or_default(),
+            examples: Vec::new(),
+            lines: held.lines,
+        })
+    }
+
+    async fn decide_rules(self, id: &str, approved: bool) -> Result<HeldAnswer, ApiError> {
+        let folder = self.folder(id)?;
+        let nothing = || {
+            ApiError::could_not(format!(
+                "no rules are held in the folder '{id}'; see what is with: syncctl held ls"
+            ))
+        };
+        let held = folder.standing().held_rules.ok_or_else(nothing)?;
+        let files = held.before.len() as u64;
+        if approved {
+            let done = ask(&folder, FolderThread::approve_rules).await;
+            done.ok_or_else(|| super::stopped(&folder))?;
+        } else {
+            let parts = super::at_work(&folder)?;
+            let paths: Vec<RelPath> = held.before.iter().map(|(path, _)| path.clone()).collect();
+            blocking(move || {
+                held.before.iter().try_for_each(|(path, text)| put(&parts, path, text.as_deref()))
+            })
+            .await??;
+            look_at(&folder, paths).await;
+            // The answer comes when the folder has seen them, so that nothing is held any more.
+            let _ = tokio::time::timeout(super::ASK_WAIT, folder.settle()).await;
+        }
+        Ok(HeldAnswer { id: format!("{id}{RULES}"), folder: id.to_owned(), approved, files })
     }
 
     /// Returns since when a folder's deletes wait; the start of the daemon when that is forgotten.
@@ -63,6 +122,9 @@ impl FrontDesk {
     }
 
     pub(super) async fn decide(self, id: String, approved: bool) -> Result<HeldAnswer, ApiError> {
+        if let Some(folder) = id.strip_suffix(RULES) {
+            return self.decide_rules(folder, approved).await;
+        }
         let folder = self.folder(&id)?;
         let decided = ask(&folder, move |thread| {
             let files = held_files(thread).len() as u64;

@@ -209,6 +209,27 @@ fn plain_names(name: &[u8], device: &str) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
+/// Puts a text in the place of what lies at a path, as a user's write; `None` removes it.
+pub(super) fn put(parts: &Parts, path: &RelPath, text: Option<&[u8]>) -> Result<(), ApiError> {
+    let there = look(parts, path)?;
+    let Some(text) = text else {
+        return there.map_or(Ok(()), |there| take(parts, vec![trash(path, &there)]));
+    };
+    let content = ContentId::of(text);
+    let staged = parts.hands.put_small(content, text);
+    staged.map_err(|error| ApiError::could_not(format!("{path}: {}", chain(&error))))?;
+    let step = Step::Place {
+        path: path.clone(),
+        mode: there.as_ref().map_or(0o644, |there| there.mode),
+        expect: there.map_or(Expect::Nothing, |there| there.expect),
+        kind: Kind::File,
+        content,
+        size: text.len() as u64,
+        mtime_ns: crate::flow::digest::now_ns(),
+    };
+    take(parts, vec![step])
+}
+
 fn trash(path: &RelPath, there: &There) -> Step {
     Step::Trash { path: path.clone(), expect: there.expect }
 }

@@ -102,7 +102,7 @@ impl FrontDesk {
             out_of_sync: inside.refused,
             local_changes: summary.withheld,
             conflicts: summary.conflicts,
-            held: u64::from(inside.held > 0),
+            held: u64::from(inside.held > 0) + u64::from(seen.standing.held_rules.is_some()),
             devices: seen.devices,
             problems,
         }
@@ -215,7 +215,7 @@ impl Seen {
         let Some(inside) = &self.inside else {
             return FolderState::Scanning;
         };
-        if inside.held > 0 {
+        if inside.held > 0 || self.standing.held_rules.is_some() {
             return FolderState::Held;
         }
         if self.standing.scanning > 0 {

@@ -12,7 +12,7 @@ use super::places::Spot;
 use super::problems::told;
 use super::{FrontDesk, ask, blocking, unreadable};
 use crate::flow::settle::{TrashEntry, Why as Displaced};
-use crate::run::folder::{Folder, Parts};
+use crate::run::folder::{Folder, Parts, gives_git_orders};
 use crate::world::disk::{Lstat, OWN_NAME, Odd};
 
 /// What the folder's engine says of a path.
@@ -244,6 +244,11 @@ fn ignored(parts: &Parts, rel: &RelPath, is_dir: bool) -> Option<Reason> {
     if rel.as_bytes() == b".stignore.local" {
         let what = "it holds rules of this device alone and is never synced";
         return Some(reason(ReasonKind::Ignored, what, None));
+    }
+    if gives_git_orders(rel) {
+        let what = "git would run it or take orders from it: such files are never synced";
+        let remedy = "set it up on each device by hand".to_owned();
+        return Some(reason(ReasonKind::Ignored, what, Some(remedy)));
     }
     let verdict = parts.scope.verdict(rel, is_dir)?;
     if !verdict.ignored {

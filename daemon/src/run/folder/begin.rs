@@ -14,6 +14,7 @@ use syncd_core::flow::settle::Becoming;
 use syncd_core::model::{DeviceId, RelPath, Writer};
 use syncd_home::FolderConfig;
 
+use super::thread::ruling::rules_fact;
 use super::thread::{FolderThread, Workers};
 use super::{Folder, FolderScope, Note, Parts, bases, looks, settles};
 use crate::flow::detect::Watcher;
@@ -113,7 +114,9 @@ fn open(daemon: &Arc<Daemon>, folder: &Folder) -> Result<FolderThread, Halt> {
         .recover(crate::run::now_unix_ms())
         .map_err(|error| Halt::of("what an earlier run left cannot be put in order", &error))?;
     let index = daemon.store.folder(folder.id());
-    let scope = Arc::new(FolderScope::new(root.clone()));
+    let confirmed = daemon.ledger.fact(&rules_fact(folder.id()));
+    let confirmed = confirmed.and_then(|bytes| super::confirm::decode(&bytes));
+    let scope = Arc::new(FolderScope::new(root.clone(), daemon.me, confirmed));
     let parts = Parts { root, hands, index, scope };
     folder.set_parts(Some(parts.clone()));
     let engine = engine_of(daemon, folder, &parts)?;

@@ -9,6 +9,7 @@
 
 mod bases;
 mod begin;
+mod confirm;
 pub mod join;
 pub mod links;
 mod looks;
@@ -32,6 +33,8 @@ use syncd_home::FolderConfig;
 use tokio::sync::{mpsc, oneshot};
 
 pub use begin::begin;
+pub use confirm::HeldRules;
+pub(super) use rules::gives_git_orders;
 pub use rules::{BadRules, FolderScope};
 pub use thread::FolderThread;
 
@@ -138,6 +141,8 @@ pub struct Standing {
     pub unwatched: Option<String>,
     /// What is wrong with the rule files.
     pub bad_rules: Option<BadRules>,
+    /// Another device's rules, if they wait for a person.
+    pub held_rules: Option<HeldRules>,
 }
 
 impl Standing {

@@ -1,6 +1,7 @@
 //! The loop around one folder's engine.
 
 mod ending;
+pub(super) mod ruling;
 mod tidying;
 
 use std::collections::BTreeMap;
@@ -20,8 +21,8 @@ use super::worker::Worker;
 use super::{Folder, Link, Note, Out, Parts, join, notices, rules};
 use crate::flow::detect::{Heard, LookReport, Scope, Watcher};
 use crate::flow::index::{FolderIndex, IntentBatch};
+use crate::run::Daemon;
 use crate::run::fetch::Fetch;
-use crate::run::{Daemon, Happening};
 
 /// How often everything is scanned, whatever the watcher says.
 const SCAN_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -403,38 +404,6 @@ impl FolderThread {
             }
         }
         self.settlings = waiting;
-    }
-
-    /// Reads the rule files and tells everybody what they say.
-    pub fn read_rules(&mut self) {
-        let reading = self.parts.scope.read(&self.index);
-        self.take_rules(&reading);
-    }
-
-    /// Reads rule files that were bad: one that could not be read may be readable by now, and
-    /// the engine hears nothing of that.
-    fn read_rules_again(&mut self) {
-        let reading = self.parts.scope.read(&self.index);
-        if self.folder.with_standing(|s| s.bad_rules != reading.problem) {
-            self.take_rules(&reading);
-        }
-    }
-
-    fn take_rules(&mut self, reading: &rules::Reading) {
-        self.folder.with_standing(|s| s.bad_rules.clone_from(&reading.problem));
-        if let Some(problem) = &reading.problem {
-            let (file, what) = (&problem.file, &problem.what);
-            let text = format!("the ignore rules in {file} are not used: {what}");
-            self.daemon.tell(Happening::folder(self.folder.id(), "rules-bad", &text));
-        }
-        let scope = self.parts.scope.for_engine();
-        let rule_files = reading.files.clone();
-        self.tell(Event::RulesChanged { scope, rule_files });
-        if reading.changed
-            && let Some(watcher) = &self.workers.watcher
-        {
-            watcher.watch_tree(&RelPath::root());
-        }
     }
 
     /// Tells the engine what the settings say of the folder, and of a join that is not over.

@@ -391,6 +391,7 @@ impl Desk for Canned {
             what: "40 of 50 files are gone".into(),
             remedy: "approve if you deleted them, reject to bring them back".into(),
             examples: vec![PathText::of(b"a.txt")],
+            lines: Vec::new(),
         }])
     }
 

@@ -112,7 +112,7 @@ const OBJECTS: &[(&str, &str)] = &[
     (
         "Held",
         "id text, folder text, kind HeldKind, device text?, files integer, of_files integer, \
-         since time, what text, do text, examples [PathText]",
+         since time, what text, do text, examples [PathText], lines [text]",
     ),
     ("HeldAnswer", "id text, folder text, approved boolean, files integer"),
     (

@@ -72,7 +72,8 @@ step_tools() {
         echo 'network namespaces are Linux only: the tests that need them skip themselves'
         return 0
     fi
-    for pair in nftables:nft iproute2:ip git:git vim:vim sqlite3:sqlite3; do
+    for pair in nftables:nft iproute2:ip util-linux:setpriv mount:mount e2fsprogs:mkfs.ext4 \
+        btrfs-progs:mkfs.btrfs git:git vim:vim sqlite3:sqlite3; do
         PATH="$PATH:/usr/sbin:/sbin" type -P "${pair#*:}" >/dev/null || missing+=("${pair%:*}")
     done
     if [[ ${#missing[@]} -eq 0 ]]; then

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use syncd::run::Ended;
 use syncd_home::Home;
 use tracing_subscriber::EnvFilter;
 
@@ -34,9 +35,10 @@ enum LogFormat {
 fn main() -> ExitCode {
     let args = Args::parse();
     if syncd::world::net::keylog_is_set() {
-        return without_keylog();
+        return again();
     }
     begin_logging(args.log_format);
+    take_all_descriptors();
     let home = match Home::resolve(args.home.as_deref()) {
         Ok(home) => home,
         Err(error) => return refuse(&error.into()),
@@ -49,8 +51,19 @@ fn main() -> ExitCode {
     // Workers that wait for a disk must not hold up the end.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Told) => ExitCode::SUCCESS,
+        Ok(Ended::ToBeginAnew) => again(),
         Err(error) => refuse(&error),
+    }
+}
+
+/// Raises the soft limit of open files to the hard one: the soft one is for programs that wait
+/// with `select`. With fewer, files wait for their turn.
+fn take_all_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }
 
@@ -60,9 +73,9 @@ fn refuse(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Starts the program again without `SSLKEYLOGFILE`: whoever sets a daemon's environment would
-/// else get the keys of all its sessions.
-fn without_keylog() -> ExitCode {
+/// Becomes the same program again, without `SSLKEYLOGFILE`: whoever sets a daemon's environment
+/// would else get the keys of all its sessions.
+fn again() -> ExitCode {
     use std::os::unix::process::CommandExt;
     let again = std::env::current_exe().map(|exe| {
         std::process::Command::new(exe)

@@ -129,6 +129,8 @@ pub(crate) fn home_error(error: &HomeError) -> ApiError {
         HomeError::Name { .. } | HomeError::Unnamed => ApiError::usage(chain(error)),
         HomeError::NoPlace
         | HomeError::NoDirectory { .. }
+        | HomeError::IdentityLost { .. }
+        | HomeError::SettingsLost { .. }
         | HomeError::Busy { .. }
         | HomeError::OpenToOthers { .. }
         | HomeError::NoIdentity { .. }

@@ -54,6 +54,16 @@ fn sync_dir_of(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Tries whether `bytes` more can be written to `dir` and made durable; nothing of it stays.
+pub(crate) fn try_room(dir: &Path, bytes: usize) -> io::Result<()> {
+    let path = dir.join(format!(".room-{}", std::process::id()));
+    let tried = write_new(&path, &vec![0; bytes], 0o600);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => tried.and(Err(error)),
+        Ok(()) | Err(_) => tried,
+    }
+}
+
 /// Returns the permission bits of `path`, `None` if it cannot be seen.
 pub(crate) fn mode_of(path: &Path) -> Option<u32> {
     fs::metadata(path).ok().map(|meta| meta.mode() & 0o777)

@@ -22,7 +22,10 @@ pub enum HomeError {
         path: PathBuf,
     },
     /// Another process works in this home. Stop it, or choose another home.
-    #[error("{} is in use by {}", home.display(), holder(*pid))]
+    #[error(
+        "{} is in use by {}; end that one first, or give this one another --home",
+        home.display(), holder(*pid)
+    )]
     Busy {
         /// The holder; `None` if it has not said who it is.
         pid: Option<u32>,
@@ -39,6 +42,28 @@ pub enum HomeError {
     #[error("there is no identity at {} yet; make one with: syncctl init", path.display())]
     NoIdentity {
         /// Where it would lie.
+        path: PathBuf,
+    },
+    /// The key is gone from a home that was in use: without it this is another device. Restore
+    /// it, or make a new one on purpose.
+    #[error(
+        "the key of this device, {}, is gone; bring it back from a backup, or begin as a new \
+         device, which the others must pair anew, with: syncctl init",
+        path.display()
+    )]
+    IdentityLost {
+        /// Where it lay.
+        path: PathBuf,
+    },
+    /// The settings are gone from a home that was in use: its devices and folders stand in them.
+    /// Restore them, or begin anew on purpose.
+    #[error(
+        "the settings of this device, {}, are gone; bring them back from a backup, or begin with \
+         no devices and no folders, with: syncctl init",
+        path.display()
+    )]
+    SettingsLost {
+        /// Where they lay.
         path: PathBuf,
     },
     /// Others may read a secret. It is not used until that is mended.
@@ -95,6 +120,16 @@ pub enum HomeError {
     /// The settings could not be read or written.
     #[error(transparent)]
     Config(#[from] ConfigError),
+}
+
+impl HomeError {
+    /// Tells whether the disk has no room left, or the user's share of it is used up.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Disk { source, .. }
+            if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
 }
 
 fn holder(pid: Option<u32>) -> String {

@@ -105,6 +105,26 @@ impl Home {
         Ok(identity)
     }
 
+    /// Refuses a home that was in use and has lost its identity or its settings, so that nobody
+    /// gets new ones unasked: for the daemon, before [`Home::init`].
+    ///
+    /// # Errors
+    /// [`HomeError::IdentityLost`], [`HomeError::SettingsLost`].
+    pub fn check_whole(&self) -> Result<(), HomeError> {
+        let is_gone = |path: &Path| matches!(path.try_exists(), Ok(false));
+        let (path, config) = (self.identity_path(), self.config_path());
+        if is_gone(&self.ledger_path()) {
+            return Ok(());
+        }
+        if is_gone(&path) {
+            return Err(HomeError::IdentityLost { path });
+        }
+        if is_gone(&config) {
+            return Err(HomeError::SettingsLost { path: config });
+        }
+        Ok(())
+    }
+
     fn identity_or_new(&self) -> Result<Identity, HomeError> {
         let path = self.edit_lock_path();
         let _held = disk::hold(&path).map_err(disk_error("lock", &path))?;

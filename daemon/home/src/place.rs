@@ -120,6 +120,19 @@ impl Home {
         self.config_dir.join("config.lock")
     }
 
+    /// Tries whether the disk takes `bytes` more of state. Blocks.
+    ///
+    /// # Errors
+    /// [`HomeError::Disk`] saying why not.
+    pub fn try_room(&self, bytes: usize) -> Result<(), HomeError> {
+        let path = self.dir().to_path_buf();
+        disk::try_room(&path, bytes).map_err(|source| HomeError::Disk {
+            action: "write to",
+            path,
+            source,
+        })
+    }
+
     /// Makes the home's directories, readable by the owner alone. Existing ones stay as they
     /// are.
     ///

@@ -10,6 +10,10 @@ use syncd_core::model::DeviceId;
 pub enum Ailment {
     /// The settings were changed to something that cannot be used; the last good ones hold.
     Settings,
+    /// The disk of the home does not take what must be kept.
+    Home,
+    /// It does not listen where the settings say.
+    Listening,
     /// This device's clock and that of another differ by more than any network delay.
     Clock(DeviceId),
 }

@@ -8,10 +8,15 @@ use syncd_home::{Config, Listen, Rates};
 use tokio::time::MissedTickBehavior;
 
 use super::{Ailment, Daemon};
+use crate::flow::index::Failure;
 use crate::world::net::{Rate, RateLimits};
 
 /// How often the settings file and the clocks are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Room that the home's disk must have before a store that failed is opened again, in bytes:
+/// some of its segments.
+const ROOM_BYTES: usize = 16 << 20;
 
 /// A gap of this much between the clock that counts sleep and the one that does not is a sleep.
 const SLEEP_MIN: Duration = Duration::from_millis(500);
@@ -20,7 +25,7 @@ const SLEEP_MIN: Duration = Duration::from_millis(500);
 pub(super) async fn watch(daemon: Arc<Daemon>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stamp = stamp_of(&daemon);
+    let (mut taken, mut last) = (stamp_of(&daemon), stamp_of(&daemon));
     let mut slept = slept();
     loop {
         ticks.tick().await;
@@ -30,11 +35,14 @@ pub(super) async fn watch(daemon: Arc<Daemon>) {
             daemon.net.wake();
         }
         slept = now;
+        look_at_stores(&daemon).await;
         let newest = stamp_of(&daemon);
-        if newest != stamp {
-            stamp = newest;
+        // Read once they rest: an editor may be in the middle of writing them.
+        if newest == last && newest != taken {
+            taken = newest;
             reload(&daemon).await;
         }
+        last = newest;
     }
 }
 
@@ -48,6 +56,37 @@ pub(super) fn rate_limits(config: &Config) -> RateLimits {
         total: rate(&config.limits.rates),
         devices: config.devices.iter().map(|device| (device.id, rate(&device.rates))).collect(),
         limit_lan: config.limits.limit_lan,
+    }
+}
+
+/// Looks whether index and ledger still take what must be kept. If not, waits until the disk
+/// takes writes again, and then lets the daemon begin anew with what is on the disk.
+async fn look_at_stores(daemon: &Arc<Daemon>) {
+    let failure = match daemon.store.failure() {
+        Some(failure) => failure.clone(),
+        None if daemon.ledger.has_failed() => {
+            Failure { why: "the disk did not take what was written".to_owned(), passes: true }
+        }
+        None => return,
+    };
+    if !failure.passes {
+        let what = format!("syncd's own index is damaged: {}", failure.why);
+        let remedy = "start syncd again: it builds the index anew and deletes nothing";
+        return daemon.ail(Ailment::Home, &what, remedy);
+    }
+    let home = daemon.home.clone();
+    let tried = tokio::task::spawn_blocking(move || home.try_room(ROOM_BYTES)).await;
+    match tried {
+        Ok(Ok(())) => {
+            tracing::info!("the home can be written to again; syncd begins anew");
+            daemon.begin_anew();
+        }
+        Ok(Err(error)) => {
+            let what = format!("syncd cannot keep its index: {}", sentence(&error));
+            let remedy = "make room there; syncd goes on by itself, and syncs nothing until then";
+            daemon.ail(Ailment::Home, &what, remedy);
+        }
+        Err(error) => tracing::warn!(%error, "the home was not looked at"),
     }
 }
 
@@ -72,27 +111,39 @@ fn stamp_of(daemon: &Daemon) -> Option<(std::time::SystemTime, u64)> {
 }
 
 /// Takes settings that were changed by hand or by another program, as far as a running daemon
-/// can; bad ones change nothing.
+/// can; bad ones change nothing, and missing ones do not mean that all is to be forgotten.
 async fn reload(daemon: &Daemon) {
+    let remedy = "syncd goes on with the last good settings until that is mended";
+    if stamp_of(daemon).is_none() {
+        let what = format!("the settings {} are gone", daemon.home.config_path().display());
+        return daemon.ail(Ailment::Settings, &what, remedy);
+    }
     let config = match Config::load(&daemon.home) {
         Ok(config) => config,
         Err(error) => {
             let what = format!("the changed settings are not used: {}", sentence(&error));
-            let remedy = "syncd goes on with the last good settings until that is mended";
-            daemon.ail(Ailment::Settings, &what, remedy);
-            return;
+            return daemon.ail(Ailment::Settings, &what, remedy);
         }
     };
     daemon.heal(Ailment::Settings, "the settings can be read again");
     let before = daemon.config();
+    if config.listen == before.listen {
+        daemon.heal(Ailment::Listening, "it listens where the settings say");
+    }
     if config == before {
         return;
     }
-    if config.listen != before.listen
-        && !matches!(config.listen, Listen::Default)
-        && let Err(error) = daemon.net.relisten(config.listen.addresses()).await
-    {
-        tracing::warn!(%error, "the changed 'listen' is not used");
+    let mut listen = config.listen.clone();
+    if config.listen != before.listen && !matches!(config.listen, Listen::Default) {
+        match daemon.net.relisten(config.listen.addresses()).await {
+            Ok(()) => daemon.heal(Ailment::Listening, "it listens where the settings say"),
+            Err(error) => {
+                let what = format!("the changed 'listen' is not used: {}", sentence(&error));
+                let remedy = "syncd goes on listening where it did until that is mended";
+                daemon.ail(Ailment::Listening, &what, remedy);
+                listen = before.listen.clone();
+            }
+        }
     }
     for device in &config.devices {
         if !before.devices.contains(device) {
@@ -109,5 +160,5 @@ async fn reload(daemon: &Daemon) {
         tracing::warn!("folders changed in the settings file count from the next start");
     }
     tracing::info!("the settings were read again");
-    daemon.set_config(Config { folders: before.folders, ..config });
+    daemon.set_config(Config { folders: before.folders, listen, ..config });
 }

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, Semaphore};
 
 pub use ailments::{Ailment, Ailments};
 pub use happenings::{Happening, Happenings};
-pub use start::run;
+pub use start::{Ended, run};
 
 use crate::flow::index::{Intent, IntentBatch, Ledger, Store};
 use crate::world::net::Net;
@@ -66,6 +66,8 @@ pub struct Daemon {
     unfinished: Mutex<Unfinished>,
     /// Told when this device turns out to have been set back to an older state.
     rolled_back: Notify,
+    /// Told when index and ledger must be opened anew.
+    anew: Notify,
     heard: Mutex<BTreeMap<DeviceId, Heard>>,
 }
 
@@ -216,6 +218,11 @@ impl Daemon {
         let done = unfinished.intents.is_empty();
         let batches = if done { std::mem::take(&mut unfinished.batches) } else { Vec::new() };
         (ours, batches)
+    }
+
+    /// Ends the daemon in order, to begin anew at once with what is on the disk.
+    fn begin_anew(&self) {
+        self.anew.notify_one();
     }
 
     /// Says to all connected peers that a folder is ready.

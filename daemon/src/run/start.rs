@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use jiff::Timestamp;
 use sd_notify::NotifyState;
+use syncd_api::sentence;
 use syncd_home::{Config, Discovery, HTTP_LISTEN_DEFAULT, Home, HomeLock, Listen, Topology};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Notify, Semaphore};
@@ -30,12 +31,30 @@ fn first_event() -> u64 {
     super::now_unix_ms()
 }
 
-/// Runs the daemon of `home` until it is told to stop.
+/// Room that the home's disk must have at the start, in bytes: what opening the stores writes.
+const START_ROOM_BYTES: usize = 4 << 20;
+
+/// How a daemon that could start came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Told,
+    /// It is to be started again: its stores must be opened anew.
+    ToBeginAnew,
+}
+
+/// Runs the daemon of `home` until it is told to stop, or has to begin anew.
 ///
 /// # Errors
 /// When it cannot start: the home is in use, settings are bad, a port is taken, the disk fails.
-pub async fn run(home: Home) -> anyhow::Result<()> {
+pub async fn run(home: Home) -> anyhow::Result<Ended> {
     let lock = home.lock()?;
+    if let Err(error) = home.try_room(START_ROOM_BYTES)
+        && error.is_full()
+    {
+        anyhow::bail!("{}; make room there and start syncd again", sentence(&error));
+    }
+    home.check_whole()?;
     let identity = home.init(None)?;
     let config = Config::load(&home)?;
     let (ledger, ledger_opened) = Ledger::open(&home.ledger_path())?;
@@ -80,6 +99,7 @@ pub async fn run(home: Home) -> anyhow::Result<()> {
         offered: Mutex::default(),
         unfinished: Mutex::new(unfinished),
         rolled_back: Notify::new(),
+        anew: Notify::new(),
         heard: Mutex::default(),
     });
     for settings in config.folders.clone() {
@@ -91,17 +111,19 @@ pub async fn run(home: Home) -> anyhow::Result<()> {
     notify(&[NotifyState::Ready]);
     watchdog();
     tracing::info!(device = %daemon.me, home = %home.dir().display(), "syncd is running");
-    serve(&daemon, control).await?;
+    let ended = serve(&daemon, control).await?;
     drop(lock);
-    Ok(())
+    Ok(ended)
 }
 
 /// Answers until told to stop, then ends the daemon in order.
-async fn serve(daemon: &Arc<Daemon>, control: Control) -> anyhow::Result<()> {
+async fn serve(daemon: &Arc<Daemon>, control: Control) -> anyhow::Result<Ended> {
+    let is_anew = AtomicBool::new(false);
     let stop = async {
         tokio::select! {
             () = stopped() => {}
             () = daemon.rolled_back.notified() => {}
+            () = daemon.anew.notified() => is_anew.store(true, Ordering::Relaxed),
         }
     };
     control.serve(Arc::new(FrontDesk::new(Arc::clone(daemon))), stop).await?;
@@ -113,7 +135,7 @@ async fn serve(daemon: &Arc<Daemon>, control: Control) -> anyhow::Result<()> {
          incarnation and loses nothing. A copy that is to run beside it needs an identity of its \
          own: remove its identity.key and ledger and pair it"
     );
-    Ok(())
+    Ok(if is_anew.load(Ordering::Relaxed) { Ended::ToBeginAnew } else { Ended::Told })
 }
 
 /// Tells whether this device talks to `device` at all.

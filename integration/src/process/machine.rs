@@ -6,6 +6,7 @@
 //!   that is killed leaves none behind.
 //! - A test that cannot be done says so on the terminal; where `CI` is `true` it fails.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
@@ -138,6 +139,10 @@ fn image(at: &Path, mib: u64) -> PathBuf {
 
 /// Gives this thread, and what it starts, mounts of their own.
 fn own_mounts() {
+    thread_local!(static OWN: Cell<bool> = const { Cell::new(false) });
+    if OWN.replace(true) {
+        return;
+    }
     #[expect(deprecated, reason = "unsafe is sharing descriptors, which this does not touch")]
     rustix::thread::unshare(UnshareFlags::NEWNS).expect("root may have mounts of its own");
     done(Command::new("mount").args(["--make-rprivate", "/"]));

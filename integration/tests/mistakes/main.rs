@@ -4,6 +4,12 @@
 //! A refusal is read as a newcomer reads it ([`says`]): one line, no jargon of the system or of
 //! Rust, and what to do next. What needs root or a program that is missing says so loudly.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests, which clippy cannot see")]
+
+mod machine;
+mod roots;
+mod sandbox;
+mod store;
 mod words;
 
 use syncd_integration::process::Answer;

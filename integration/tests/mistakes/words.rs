@@ -281,7 +281,7 @@ fn bad_rules_change_nothing_and_their_line_is_named() {
             }
         });
         assert_eq!(problem["path"], ".stignore", "{because}");
-        is_plain(problem["do"].as_str().unwrap(), &["line"], because);
+        is_plain(problem["do"].as_str().unwrap(), &["mend it"], because);
         write(&laptop.path("b.o"), because);
         write(&laptop.path("fine"), because);
         laptop.flush();

@@ -65,6 +65,8 @@ pub(super) fn key(home: &Home) -> Finding {
         HomeError::Unnamed
         | HomeError::NoPlace
         | HomeError::NoDirectory { .. }
+        | HomeError::IdentityLost { .. }
+        | HomeError::SettingsLost { .. }
         | HomeError::Busy { .. }
         | HomeError::OpenToOthers { .. }
         | HomeError::Name { .. }

@@ -25,7 +25,10 @@ use super::opening::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// A newer version of the program wrote it. Run that one; nothing was changed.
-    #[error("the ledger at {path} has format {found}; this program knows {LEDGER_VERSION}")]
+    #[error(
+        "the ledger at {path} was written by a newer syncd (format {found}, this one knows \
+         {LEDGER_VERSION}); nothing was changed, start the newer one"
+    )]
     Newer {
         /// Where it lies.
         path: PathBuf,
@@ -102,6 +105,13 @@ impl Ledger {
     pub fn open(path: &Path) -> Result<(Self, LedgerOpened), LedgerError> {
         let (book, opened) = Book::open(path)?;
         Ok((Self { book: Arc::new(Mutex::new(book)) }, opened))
+    }
+
+    /// Tells whether an fsync has failed: then nothing more is written, and only a new start
+    /// finds out what the disk holds.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.book().poisoned
     }
 
     /// Reserves the next 2^20 counters, fewer the first time. No number is ever returned twice.

@@ -35,7 +35,8 @@ pub(super) struct Book {
     compact_at: u64,
     /// All it says.
     pub(super) state: State,
-    poisoned: bool,
+    /// An fsync has failed.
+    pub(super) poisoned: bool,
 }
 
 impl Book {

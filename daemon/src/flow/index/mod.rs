@@ -39,5 +39,5 @@ pub use folder::FolderIndex;
 pub use ledger::{Intent, IntentBatch, Ledger, LedgerError, LedgerOpened, RootToken};
 pub use life::{Life, REINCARNATE, begin_life};
 pub use opening::{Opened, StoreError};
-pub use store::Store;
+pub use store::{Failure, Store};
 pub use summary::Summary;

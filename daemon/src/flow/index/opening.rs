@@ -52,7 +52,10 @@ pub enum Opened {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A newer version of the program made the store. Run that one; nothing was changed.
-    #[error("the index at {dir} has format {found}; this program knows {STORE_VERSION}")]
+    #[error(
+        "the index at {dir} was written by a newer syncd (format {found}, this one knows \
+         {STORE_VERSION}); nothing was changed, start the newer one"
+    )]
     Newer {
         /// Where it lies.
         dir: PathBuf,
@@ -163,6 +166,9 @@ fn open_once(dir: &Path) -> Result<(Trees, Opened), Refusal> {
     let refused = |source| refusal_of_io(dir, source);
     fs::create_dir_all(dir).map_err(refused)?;
     drop_unfinished_snapshots(dir).map_err(refused)?;
+    // A store that had begun, be it that nothing of it can be read any more.
+    let had_begun = dir.join(VERSION_FILE).exists()
+        && fs::metadata(dir.join("db")).is_ok_and(|log| log.len() > 0);
     let trees = match read_patiently(dir)? {
         Reading::Whole(trees) => {
             // sled has just renamed a snapshot and may now write over what the last one needs.
@@ -174,6 +180,9 @@ fn open_once(dir: &Path) -> Result<(Trees, Opened), Refusal> {
         }
         Reading::Headless => {
             return Err(Refusal::Broken("it holds pages but no id".to_owned()));
+        }
+        Reading::Blank(_) if had_begun => {
+            return Err(Refusal::Broken("nothing in it can be read".to_owned()));
         }
         Reading::Blank(trees) => *trees,
     };

@@ -11,8 +11,7 @@
 //! directory and look up every name (two cores, one machine, one run).
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use syncd_core::flow::digest::BlockList;
 use syncd_core::model::{ContentId, FolderId, Seq, StoreId};
@@ -39,14 +38,24 @@ struct Inner {
     trees: RwLock<Option<Trees>>,
     cache: PageCache,
     /// Set once the store has failed: what it holds in memory may be half of a batch.
-    stopped: AtomicBool,
+    stopped: OnceLock<Failure>,
+}
+
+/// Why a store answers no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What happened.
+    pub why: String,
+    /// Whether the store itself is whole: opened again once the disk takes writes, it goes on
+    /// with what was persisted. Otherwise the next start moves it aside.
+    pub passes: bool,
 }
 
 impl Drop for Inner {
     /// Writes the holders that wait, so that the next open need not look for them.
     fn drop(&mut self) {
         let trees = self.trees.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(trees), false) = (trees, self.stopped.load(Ordering::Acquire)) {
+        if let (Some(trees), None) = (trees, self.stopped.get()) {
             let folders: Vec<_> = trees.lags.keys().copied().collect();
             let settled = guarded(|| folders.iter().try_for_each(|f| holders::settle(trees, *f)));
             // What could not be written is read back by the next open.
@@ -72,7 +81,7 @@ impl Store {
             dir: dir.to_owned(),
             trees: RwLock::new(Some(trees)),
             cache: PageCache::default(),
-            stopped: AtomicBool::new(false),
+            stopped: OnceLock::new(),
         };
         Ok((Self { inner: Arc::new(inner) }, opened))
     }
@@ -173,7 +182,17 @@ impl Store {
         let (db, durable) =
             self.read(|trees, _| Ok((trees.db.clone(), Arc::clone(&trees.durable))))?;
         guarded(|| Ok(db.flush()?)).map_err(|fault| self.judge(fault))?;
-        durable.sync().map_err(StoreError::NotDurable)
+        durable.sync().map_err(|error| {
+            // What the disk holds is not known any more.
+            self.stop(Failure { why: error.to_string(), passes: true });
+            StoreError::NotDurable(error)
+        })
+    }
+
+    /// Says why the store answers no more; `None` while it does.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.inner.stopped.get()
     }
 
     /// Returns the greatest sequence this store has ever held, over all folders; 0 for none.
@@ -219,19 +238,25 @@ impl Store {
     }
 
     fn refuse_stopped(&self) -> Result<(), Fault> {
-        if self.inner.stopped.load(Ordering::Acquire) { Err(Fault::Closed) } else { Ok(()) }
+        if self.failure().is_some() { Err(Fault::Closed) } else { Ok(()) }
     }
 
     /// Stops the store if `fault` is its own, and condemns it if it will not pass.
     fn judge(&self, fault: Fault) -> Fault {
         let passes = matches!(fault, Fault::Newer(_) | Fault::Closed | Fault::Unlawful { .. });
-        if !passes
-            && !self.inner.stopped.swap(true, Ordering::AcqRel)
-            && let Some(why) = fault.condemns()
-        {
-            opening::condemn(&self.inner.dir, &why);
+        if !passes {
+            let condemned = fault.condemns();
+            let failure = Failure { why: fault.text(), passes: condemned.is_none() };
+            if let (true, Some(why)) = (self.stop(failure), condemned) {
+                opening::condemn(&self.inner.dir, &why);
+            }
         }
         fault
+    }
+
+    /// Lets nothing more be read or written. Returns whether it was not so before.
+    fn stop(&self, failure: Failure) -> bool {
+        self.inner.stopped.set(failure).is_ok()
     }
 }
 

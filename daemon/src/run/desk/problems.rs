@@ -23,10 +23,13 @@ pub(super) fn problems_of(
     };
     let root = RelPath::root();
     if let Some(why) = &standing.halted {
-        let remedy = format!(
-            "bring the folder's directory back, or take what lies there now with: syncctl folder \
-             adopt {id}"
-        );
+        let remedy = match is_inner(why) {
+            true => "nothing, if its disk has room; syncd tries again by itself".to_owned(),
+            false => format!(
+                "bring the folder's directory back, or take what lies there now with: syncctl \
+                 folder adopt {id}"
+            ),
+        };
         say(&root, why, &remedy);
     }
     if let Some(bad) = &standing.bad_rules {
@@ -34,7 +37,7 @@ pub(super) fn problems_of(
     }
     if let Some(why) = &standing.unwatched {
         let what = format!("not all directories are watched ({why}); they are scanned instead");
-        say(&root, &what, "raise the limit of watches; see: syncctl doctor");
+        say(&root, &what, watch_remedy(why));
     }
     for (path, (what, remedy)) in &standing.problems {
         say(path, what, remedy);
@@ -46,6 +49,21 @@ pub(super) fn problems_of(
     shown.sort();
     shown.dedup();
     shown
+}
+
+/// Tells whether a folder stands still for a fault of syncd's own things, not of its root.
+pub(super) fn is_inner(why: &str) -> bool {
+    why.starts_with("the index") || why.starts_with("a worker")
+}
+
+fn watch_remedy(why: &str) -> &'static str {
+    if why.contains("max_user_watches") {
+        "sudo sysctl -w fs.inotify.max_user_watches=1048576"
+    } else if why.contains("max_user_instances") {
+        "sudo sysctl -w fs.inotify.max_user_instances=1024"
+    } else {
+        "see: syncctl doctor"
+    }
 }
 
 /// Says what is wrong with one path, and what to do.

@@ -12,7 +12,7 @@ use syncd_core::flow::index::{Index, Known, Marks};
 use syncd_core::model::{DeviceId, FolderId, Kind, RelPath, Seq};
 use syncd_home::{Config, FolderConfig};
 
-use super::problems::problems_of;
+use super::problems::{is_inner, problems_of};
 use super::{ApiError, FrontDesk, ask, blocking};
 use crate::flow::index::{FolderIndex, Summary};
 use crate::run::folder::{Folder, Standing};
@@ -206,8 +206,7 @@ impl Seen {
         }
         if let Some(why) = &self.standing.halted {
             // What is wrong with the root halts; what is wrong with syncd's own things is an error.
-            let inner = why.starts_with("the index") || why.starts_with("a worker");
-            return if inner { FolderState::Error } else { FolderState::Halted };
+            return if is_inner(why) { FolderState::Error } else { FolderState::Halted };
         }
         if self.remembered.is_none() {
             return FolderState::Error;

@@ -54,7 +54,10 @@ pub enum ControlError {
     #[error("[http] listen must be a loopback address such as 127.0.0.1:8385, not {0}")]
     NotLoopback(SocketAddr),
     /// The port is in use or forbidden. Choose another one.
-    #[error("cannot listen on {at} for the control API; choose another port in [http] listen")]
+    #[error(
+        "cannot listen on {at} for the control API (choose another address with: syncctl config \
+         set http.listen 127.0.0.1:PORT)"
+    )]
     Listen {
         /// The address.
         at: SocketAddr,

@@ -41,8 +41,8 @@ pub enum RootProblem {
     Missing,
     /// Another directory lies at the root's path.
     #[error(
-        "another directory lies where the folder's root was; bring the old one back, or take \
-         this one with 'syncctl folder adopt'"
+        "another directory lies where the folder's root was (is its disk mounted?); bring the \
+         old one back, or take this one with 'syncctl folder adopt'"
     )]
     Replaced,
     /// The root's path leads to a symlink or a file.
@@ -145,6 +145,7 @@ impl Root {
                 self.write_token(&fd, known.token).map_err(unreadable)?;
                 Ok(Attested::Recreated(*known))
             }
+            None if inode != known.inode => Err(RootProblem::Replaced),
             None => Err(RootProblem::TokenGone),
         }
     }

@@ -84,7 +84,10 @@ pub enum NetError {
         source: libp2p::multiaddr::Error,
     },
     /// Another program listens there: stop it, or choose another port.
-    #[error("the port of {address} is in use by another program")]
+    #[error(
+        "the port of {address} is in use by another program; end that one, or choose another \
+         port with: syncctl config set listen ADDRESS"
+    )]
     PortInUse {
         /// The address.
         address: String,

@@ -165,10 +165,16 @@ struct Add {
 
 /// Take a folder that another device shares with this one
 ///
-/// The path is made if it is missing. Where files lie there already, equal ones join with
-/// nothing sent; when many differ, --prefer must say which win.
+/// The path is made if it is missing. Where files lie there already the two sides are compared
+/// first: equal files join with nothing sent, files of one side alone go to the other. Where they
+/// differ --prefer says which win, and the others go into the trash; without it both stay, the
+/// older as a conflict copy, and when more than 20 differ you are asked.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
+Examples:
+  syncctl folder accept work ~/work --dry-run         what would meet what
+  syncctl folder accept work ~/work --prefer newer
+
 Exit codes: 1 when the offer is not here yet (it may be repeated); 5 when files differ and a \
 person has to say --prefer.")]
 struct Accept {
@@ -348,13 +354,26 @@ impl Accept {
             ];
             let counts = counts.map(|(count, what)| format!("{what} {count}"));
             text += &format!("files: {}\n", counts.join(", "));
-            for example in &report.examples {
-                text += &format!("  different: {}\n", shown(example));
+            for (what, count, paths) in [
+                ("different", report.different, &report.examples),
+                ("only here", report.only_here, &report.examples_here),
+                ("only there", report.only_there, &report.examples_there),
+            ] {
+                for path in paths.iter().take(EXAMPLES_MAX) {
+                    text += &format!("  {what}: {}\n", shown(path));
+                }
+                let more = count.saturating_sub(paths.len().min(EXAMPLES_MAX) as u64);
+                if more > 0 && !paths.is_empty() {
+                    text += &format!("  {what}: and {more} more\n");
+                }
             }
             Ok(text)
         })
     }
 }
+
+/// Examples of each kind that people are shown; programs get more.
+const EXAMPLES_MAX: usize = 5;
 
 fn preferred() -> Option<api::Prefer> {
     match ask("which shall win: here, there, newer or copies? (nothing: stop)").as_str() {

@@ -149,8 +149,14 @@ pub struct AcceptReport {
     pub only_there: u64,
     /// Files that differ.
     pub different: u64,
-    /// Some of those that differ, by path.
+    /// The first thousand of those that differ, by path.
     pub examples: Vec<PathText>,
+    /// The first thousand of those that lie only here.
+    #[serde(default)]
+    pub examples_here: Vec<PathText>,
+    /// The first thousand of those that lie only there.
+    #[serde(default)]
+    pub examples_there: Vec<PathText>,
 }
 
 /// Names the devices to share a folder with, or to share it with no longer.

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use syncd_core::flow::digest::{BlockList, Cutter, average_for};
 use syncd_core::flow::index::{Index, Known};
-use syncd_core::model::limits::WHOLE_BYTES_MAX;
-use syncd_core::model::{BlockId, ContentId, Kind, Record, RelPath};
-use syncd_core::protocol::{self, Body, Frame, Have, Need, Want, WantedItem};
+use syncd_core::model::limits::{OFFER_RECORDS_MAX, WHOLE_BYTES_MAX};
+use syncd_core::model::{BlockId, ContentId, Entry, Kind, Record, RelPath, Standing};
+use syncd_core::protocol::{self, Body, Frame, Have, List, Listed, Need, Want, WantedItem};
 
 use super::Daemon;
 use super::folder::links::small_content;
@@ -23,6 +24,9 @@ use crate::world::net::Lane;
 
 /// Answers are sent when they hold so many bytes.
 const FRAME_BYTES: usize = 512 << 10;
+
+/// How often it is asked whether a folder has been looked at as a whole.
+const SURVEY_POLL: Duration = Duration::from_millis(50);
 
 /// Items or ranges that one request may name.
 const ITEMS_MAX: usize = 4096;
@@ -53,6 +57,36 @@ pub(super) async fn serve(
         answer.flush();
         drop(turn);
     });
+}
+
+/// Answers what lies in a folder here, up to a frame's worth, once it has been looked at as a
+/// whole. A folder that is not shared, or not for now, has nothing.
+pub(super) async fn list(daemon: Arc<Daemon>, peer: Arc<Peer>, folder: Option<Folder>, list: List) {
+    let parts = folder.and_then(|folder| folder.parts());
+    let unseen = |parts: &Parts| parts.index.marks().is_ok_and(|marks| !marks.surveyed);
+    while parts.as_ref().is_some_and(unseen) && !peer.out.is_closed() {
+        tokio::time::sleep(SURVEY_POLL).await;
+    }
+    let turn = Arc::clone(&daemon.serving).acquire_owned().await;
+    let listed = tokio::task::block_in_place(|| parts.and_then(|parts| part_after(&parts, &list)));
+    drop(turn);
+    let nothing = || Listed { request: list.request, records: Vec::new(), next: None };
+    let frame = Frame::Listed(listed.unwrap_or_else(nothing));
+    // A session that is over needs no answers.
+    let _ = peer.send(Lane::Data, &frame).await;
+}
+
+/// Returns what lies here and changed after a place in the log, and from where to go on.
+fn part_after(parts: &Parts, list: &List) -> Option<Listed> {
+    let changes = parts.index.changes(list.after, OFFER_RECORDS_MAX).ok()?;
+    let next = changes.last().filter(|_| changes.len() == OFFER_RECORDS_MAX).map(|(seq, _)| *seq);
+    let mut records = Vec::with_capacity(changes.len());
+    for (_, path) in changes {
+        let entry = parts.index.get(&path).ok()?;
+        let lies_here = |e: &Entry| e.record.is_live() && e.local.standing == Standing::Settled;
+        records.extend(entry.filter(lies_here).map(|entry| (path, entry.record)));
+    }
+    Some(Listed { request: list.request, records, next })
 }
 
 /// Answers on their way into frames.

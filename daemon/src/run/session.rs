@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use syncd_core::engine::{Event, FolderHello};
 use syncd_core::flow::index::Index;
-use syncd_core::model::{ContentId, DeviceId, FolderId};
+use syncd_core::model::{ContentId, DeviceId, FolderId, Seq};
 use syncd_core::protocol::peer::PROTOCOL_VERSION;
-use syncd_core::protocol::{self, Frame, Have, Ready, Tag, Want, WantedItem};
-use tokio::sync::{mpsc, watch};
+use syncd_core::protocol::{self, Frame, Have, List, Listed, Ready, Tag, Want, WantedItem};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::fetch::{Answers, Fetcher};
 use super::folder::{Folder, Link, Note};
@@ -37,6 +37,7 @@ pub struct Peer {
     pub out: Outbox,
     requests: AtomicU64,
     waiters: Mutex<BTreeMap<u64, mpsc::UnboundedSender<Vec<Have>>>>,
+    listeners: Mutex<BTreeMap<u64, oneshot::Sender<Listed>>>,
     folders: Mutex<BTreeMap<FolderId, Shared>>,
     /// Moves whenever `folders` changes, for frames that wait for it.
     changed: watch::Sender<u64>,
@@ -86,6 +87,7 @@ pub async fn live(daemon: Arc<Daemon>, session: Session) {
         out: session.send,
         requests: AtomicU64::new(0),
         waiters: Mutex::default(),
+        listeners: Mutex::default(),
         folders: Mutex::default(),
         changed: watch::Sender::new(0),
         joining: tokio::sync::Mutex::new(()),
@@ -107,6 +109,7 @@ pub async fn live(daemon: Arc<Daemon>, session: Session) {
     }
     peer.out.close();
     peer.waiters().clear();
+    peer.listeners().clear();
     daemon.peer_down(&peer);
     daemon.tell(Happening::device(peer.device, "device-disconnected", "disconnected"));
 }
@@ -151,11 +154,13 @@ async fn talk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, recv: Inbox) -> Result<(),
         while let Some(bytes) = data.recv().await {
             match protocol::decode(&bytes)? {
                 Frame::Have(haves) => peer.route(haves),
+                Frame::Listed(listed) => peer.route_listed(listed),
                 Frame::Hello(_)
                 | Frame::Ready(_)
                 | Frame::Unready { .. }
                 | Frame::Offer { .. }
                 | Frame::Ack { .. }
+                | Frame::List(_)
                 | Frame::Want(_) => return Err(Cut::Order("control on the data lane")),
             }
         }
@@ -198,7 +203,9 @@ async fn take_control(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> 
             Ok(())
         }
         Frame::Hello(_) => Err(Cut::Order("a second hello")),
-        Frame::Want(_) | Frame::Have(_) => Err(Cut::Order("contents on the interactive lane")),
+        Frame::Want(_) | Frame::Have(_) | Frame::List(_) | Frame::Listed(_) => {
+            Err(Cut::Order("contents on the interactive lane"))
+        }
     }
 }
 
@@ -219,10 +226,18 @@ async fn take_bulk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> Res
             serve::serve(daemon, peer, folder.as_ref(), want).await;
             Ok(())
         }
+        Frame::List(list) => {
+            let shared = peer.shared().get(&list.folder).is_some_and(|s| s.mine > 0);
+            let folder = daemon.folder(&list.folder).filter(|_| shared);
+            // It may take as long as the first scan: what else is wanted does not wait for it.
+            tokio::spawn(serve::list(Arc::clone(daemon), Arc::clone(peer), folder, list));
+            Ok(())
+        }
         Frame::Hello(_)
         | Frame::Ready(_)
         | Frame::Unready { .. }
         | Frame::Ack { .. }
+        | Frame::Listed(_)
         | Frame::Have(_) => Err(Cut::Order("control on the bulk lane")),
     }
 }
@@ -383,6 +398,31 @@ impl Peer {
     /// Waits for answers to a request no more.
     pub fn forget(&self, answers: &Answers) {
         self.waiters().remove(&answers.request);
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<Listed>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks what the peer has in a folder, after a place in its log; `None` when the session is
+    /// over. A peer that does not share the folder, or not for now, has nothing.
+    pub async fn list(&self, folder: FolderId, after: Seq) -> Option<Listed> {
+        let request = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let (sender, answer) = oneshot::channel();
+        self.listeners().insert(request, sender);
+        let frame = Frame::List(List { request, folder, after });
+        if self.send(Lane::Bulk, &frame).await.is_err() || self.out.is_closed() {
+            self.listeners().remove(&request);
+            return None;
+        }
+        answer.await.ok()
+    }
+
+    fn route_listed(&self, listed: Listed) {
+        if let Some(listener) = self.listeners().remove(&listed.request) {
+            // Whoever asked may have given up.
+            let _ = listener.send(listed);
+        }
     }
 
     fn route(&self, haves: Vec<Have>) {

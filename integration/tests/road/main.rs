@@ -20,6 +20,7 @@ mod hub;
 mod ignored;
 mod interrupted;
 mod joining;
+mod joins;
 mod large;
 mod limits;
 mod pairing;

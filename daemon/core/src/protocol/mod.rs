@@ -19,7 +19,9 @@ mod twins;
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint, standard};
 
-pub use peer::{Body, Frame, Have, Hello, Need, Ready, Tag, Want, WantedItem, agreed};
+pub use peer::{
+    Body, Frame, Have, Hello, List, Listed, Need, Ready, Tag, Want, WantedItem, agreed,
+};
 
 use crate::model::limits::FRAME_BYTES_MAX;
 use twins::FrameTwin;

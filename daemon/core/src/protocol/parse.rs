@@ -79,6 +79,15 @@ pub(super) fn frame(twin: FrameTwin<'_>) -> Parsed<Frame> {
             check(ranges.sum::<usize>() <= WANT_RANGES_MAX, "too many ranges")?;
             Frame::Want(Want { request, folder: folder(id)?, items })
         }
+        FrameTwin::List { request, folder: id, after } => {
+            Frame::List(super::List { request, folder: folder(id)?, after })
+        }
+        FrameTwin::Listed { request, writers, records, next } => {
+            let records = records.0.into_iter();
+            let records = records.map(|(at, twin)| Ok((path(at)?, record(twin, &writers.0)?)));
+            let records = records.collect::<Parsed<_>>()?;
+            Frame::Listed(super::Listed { request, records, next })
+        }
         FrameTwin::Have(haves) => {
             Frame::Have(haves.0.into_iter().map(have).collect::<Parsed<_>>()?)
         }

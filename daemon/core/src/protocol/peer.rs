@@ -9,7 +9,9 @@
 use crate::flow::digest::BlockList;
 use crate::flow::index::Cursor;
 use crate::flow::offer::Offer;
-use crate::model::{ContentId, Counter, FolderId, Incarnation, Kind, RelPath, StoreId};
+use crate::model::{
+    ContentId, Counter, FolderId, Incarnation, Kind, Record, RelPath, Seq, StoreId,
+};
 
 /// The newest version of the protocol that is spoken here.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -60,6 +62,11 @@ pub enum Frame {
     Want(Want),
     /// Answers to wants. Data lane.
     Have(Vec<Have>),
+    /// What does the receiver have in a folder? Asked before the folder is taken: nobody's
+    /// cursor moves. Bulk lane.
+    List(List),
+    /// A part of what the sender has. Data lane.
+    Listed(Listed),
 }
 
 /// Who speaks.
@@ -119,6 +126,28 @@ pub struct Want {
     pub folder: FolderId,
     /// What is wanted; one answer or more for each, in any order.
     pub items: Vec<WantedItem>,
+}
+
+/// A question for what lies in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct List {
+    /// Repeated in the answer.
+    pub request: u64,
+    /// Which folder.
+    pub folder: FolderId,
+    /// Only what changed after this place in the receiver's log; 0 for the beginning.
+    pub after: Seq,
+}
+
+/// The answer to a [`List`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Which request.
+    pub request: u64,
+    /// What lies there, by its place in the log.
+    pub records: Vec<(RelPath, Record)>,
+    /// From where to ask on; `None` when that was all.
+    pub next: Option<Seq>,
 }
 
 /// One content that is wanted.

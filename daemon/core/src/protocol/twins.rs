@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::limits::{
     ACK_RANGES_MAX, BLOCKS_MAX, HAVES_MAX, WANT_ITEMS_MAX, WANT_RANGES_MAX, WRITERS_MAX,
 };
-use super::peer::{Body, Frame, Have, Need, PROTOCOL_VERSION, Tag, WantedItem};
+use super::peer::{Body, Frame, Have, Listed, Need, PROTOCOL_VERSION, Tag, WantedItem};
 use super::raw::{Bytes, List};
 use crate::flow::offer::Offer;
 use crate::model::limits::{ANCESTORS_MAX, OFFER_RECORDS_MAX, VERSION_WRITERS_MAX};
@@ -69,6 +69,18 @@ pub(super) enum FrameTwin<'a> {
         items: List<WantedTwin<'a>, WANT_ITEMS_MAX>,
     },
     Have(#[serde(borrow)] List<HaveTwin<'a>, HAVES_MAX>),
+    List {
+        request: u64,
+        folder: &'a str,
+        after: u64,
+    },
+    Listed {
+        request: u64,
+        writers: List<WriterTwin, WRITERS_MAX>,
+        #[serde(borrow)]
+        records: List<(Bytes<'a>, RecordTwin<'a>), OFFER_RECORDS_MAX>,
+        next: Option<u64>,
+    },
 }
 
 /// Folder, the sender's epoch, the receiver's epoch.
@@ -209,6 +221,12 @@ impl<'a> From<&'a Frame> for FrameTwin<'a> {
                 items: want.items.iter().map(wanted_twin).collect(),
             },
             Frame::Have(haves) => Self::Have(haves.iter().map(have_twin).collect()),
+            Frame::List(list) => Self::List {
+                request: list.request,
+                folder: list.folder.as_str(),
+                after: list.after,
+            },
+            Frame::Listed(listed) => listed_twin(listed),
         }
     }
 }
@@ -241,6 +259,19 @@ fn offer_twin<'a>(
         upto,
         more: offer.more,
         inline: inline.iter().map(|(id, bytes)| (id.0, Bytes(bytes))).collect(),
+    }
+}
+
+fn listed_twin(listed: &Listed) -> FrameTwin<'_> {
+    let mut writers = Writers::default();
+    let records = listed.records.iter();
+    let records =
+        records.map(|(path, record)| (Bytes(path.as_bytes()), writers.record(record))).collect();
+    FrameTwin::Listed {
+        request: listed.request,
+        writers: List(writers.list),
+        records,
+        next: listed.next,
     }
 }
 

@@ -1,22 +1,33 @@
 //! Taking a folder that another device offers.
 //!
-//! Where files lie already the two sides are joined in union mode: what is equal joins with
-//! nothing sent, nothing is deleted, and of two that differ the loser becomes a conflict copy.
+//! Where files lie already the two sides are compared first, and joined in union mode: what is
+//! equal joins with nothing sent, nothing is deleted. Of two that differ a person says who wins, and
+//! the other goes into the trash; without a word the loser becomes a conflict copy, and above
+//! [`ASK_ABOVE`] of those a person is asked.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use syncd_api::{AcceptReport, AcceptRequest, ApiError, PathText};
-use syncd_core::model::{FolderId, Kind, RelPath};
+use syncd_api::{AcceptReport, AcceptRequest, ApiError, PathText, Prefer};
+use syncd_core::model::{DeviceId, Favour, FolderId, Kind, RelPath};
+use syncd_core::protocol::Ready;
 use syncd_home::{FolderConfig, Home, Role};
 
+use super::compare::{Comparison, Paths, compare};
 use super::places::{self, Place};
 use super::{FrontDesk, blocking, chain};
-use crate::world::disk::Root;
+use crate::run::folder::join;
+use crate::world::disk::{DiskError, Root};
 
 /// Names of version control, which is not synced by itself.
 const NOT_COUNTED: [&[u8]; 4] = [b".git", b".hg", b".svn", b".jj"];
+
+/// More differing files than this are not joined without a person's word.
+const ASK_ABOVE: u64 = 20;
+
+/// Differing files that are named when a person is asked.
+const NAMED_MAX: usize = 10;
 
 /// Where an offered folder goes.
 struct Target {
@@ -54,19 +65,30 @@ impl FrontDesk {
         let asked = places::file_of(&request.path)?;
         let (home, folders) = (self.daemon.home.clone(), config.folders.clone());
         let target = blocking(move || aim(&asked, single.as_deref(), &home, &folders)).await??;
+        let met = self.met(&id, &offers, &target, request.dry_run).await?;
+        let different = met.different.count;
+        if different > ASK_ABOVE && request.prefer.is_none() && !request.dry_run {
+            return Err(ask_which(&target.path, &met));
+        }
         let report = AcceptReport {
             id: id.to_string(),
             path: PathText::of_file(&target.path),
             accepted: !request.dry_run,
-            equal: 0,
-            only_here: target.files,
-            only_there: 0,
-            different: 0,
-            examples: Vec::new(),
+            equal: met.equal,
+            only_here: met.only_here.count,
+            only_there: met.only_there.count,
+            different,
+            examples: met.different.first,
+            examples_here: met.only_here.first,
+            examples_there: met.only_there.first,
         };
         if request.dry_run {
             return Ok(report);
         }
+        // Remembered before anything is joined: a crash must not let the files differ unasked.
+        let favour = request.prefer.and_then(favour);
+        join::begin(&self.daemon.ledger, &id, favour)
+            .map_err(|error| ApiError::could_not(chain(&error)))?;
         let (path, folder_id) = (target.path.clone(), id.clone());
         blocking(move || make(&target, &folder_id)).await??;
         let settings = FolderConfig {
@@ -82,6 +104,72 @@ impl FrontDesk {
         self.keep_folder(settings.clone()).await?;
         self.begin(settings)?;
         Ok(report)
+    }
+}
+
+impl FrontDesk {
+    /// Compares what lies at the target with what a connected device has. Where nothing lies
+    /// there and nothing need be told, a device that cannot be asked now is no obstacle.
+    async fn met(
+        &self,
+        id: &FolderId,
+        offers: &[(DeviceId, Ready)],
+        target: &Target,
+        must_tell: bool,
+    ) -> Result<Comparison, ApiError> {
+        let alone = Comparison {
+            only_here: Paths { count: target.files, first: Vec::new() },
+            ..Comparison::default()
+        };
+        if target.single.is_some() {
+            return Ok(alone);
+        }
+        let ready = |device: DeviceId| {
+            offers.iter().any(|(other, ready)| *other == device && ready.epoch > 0)
+        };
+        let Some(peer) = self.daemon.peers().into_iter().find(|peer| ready(peer.device)) else {
+            if target.files == 0 && !must_tell {
+                return Ok(alone);
+            }
+            return Err(ApiError::could_not(format!(
+                "the folder '{id}' is offered, but paused or halted there, so that the two sides \
+                 cannot be compared; let it go on there, and say it again"
+            )));
+        };
+        let root = match Root::open(&target.path) {
+            Ok(root) => Some(root),
+            Err(DiskError::Missing { .. }) => None,
+            Err(error) => {
+                let (path, why) = (target.path.display(), chain(&error));
+                return Err(ApiError::could_not(format!("{path} cannot be used: {why}")));
+            }
+        };
+        compare(&peer, id, root).await
+    }
+}
+
+/// Asks a person who wins.
+fn ask_which(path: &Path, met: &Comparison) -> ApiError {
+    let count = met.different.count;
+    let named: Vec<&PathText> = met.different.first.iter().take(NAMED_MAX).collect();
+    let more = count - named.len() as u64;
+    let more = (more > 0).then(|| format!("and {more} more"));
+    ApiError::needs_person(format!(
+        "{count} files differ between {} and the other device; say who wins: --prefer here, there \
+         or newer (the other goes into the trash), or copies (both stay); see them all with \
+         --dry-run --json",
+        path.display()
+    ))
+    .listing(named.into_iter().map(|path| path.path.clone()).chain(more))
+}
+
+/// Returns whose version stands; `None` where both stay.
+fn favour(prefer: Prefer) -> Option<Favour> {
+    match prefer {
+        Prefer::Here => Some(Favour::Here),
+        Prefer::There => Some(Favour::There),
+        Prefer::Newer => Some(Favour::Newer),
+        Prefer::Copies => None,
     }
 }
 
@@ -123,7 +211,7 @@ fn aim(
         Some(_) => u64::from(std::fs::symlink_metadata(&place.path).is_ok()),
         None => match Root::open(&place.path) {
             Ok(root) => count(&root),
-            Err(crate::world::disk::DiskError::Missing { .. }) => 0,
+            Err(DiskError::Missing { .. }) => 0,
             Err(error) => {
                 let why = chain(&error);
                 return Err(ApiError::could_not(format!("{shown} cannot be used: {why}")));

@@ -7,6 +7,7 @@
 
 mod accept;
 mod add;
+mod compare;
 mod conflicts;
 mod devices;
 mod events;

@@ -15,7 +15,7 @@ use super::places::{self, Place, single_name};
 use super::{FrontDesk, blocking, chain};
 use crate::flow::index::{Ledger, RootToken};
 use crate::run::Happening;
-use crate::run::folder::Folder;
+use crate::run::folder::{Folder, join};
 use crate::world::disk::{self, Attested, OWN_NAME, Root, RootProblem, system};
 
 /// How long a folder's thread may take to end.
@@ -182,6 +182,7 @@ fn forget(
     id: &FolderId,
 ) -> Result<(), ApiError> {
     ledger.set_root(id, None).map_err(|error| ApiError::could_not(chain(&error)))?;
+    join::begin(ledger, id, None).map_err(|error| ApiError::could_not(chain(&error)))?;
     store.forget_folder(id).map_err(|error| ApiError::could_not(chain(&error)))
 }
 

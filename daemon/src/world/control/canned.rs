@@ -235,6 +235,8 @@ impl Desk for Canned {
             only_there: 3,
             different: 4,
             examples: vec![PathText::of(b"a\xff.txt")],
+            examples_here: Vec::new(),
+            examples_there: Vec::new(),
         };
         self.about(&folder, report)
     }

@@ -42,7 +42,8 @@ const OBJECTS: &[(&str, &str)] = &[
     (
         "AcceptReport",
         "id text, path text, path_hex text?, accepted boolean, equal integer, only_here integer, \
-         only_there integer, different integer, examples [PathText]",
+         only_there integer, different integer, examples [PathText], examples_here [PathText], \
+         examples_there [PathText]",
     ),
     ("AcceptRequest", "path text, path_hex text?, prefer Prefer?, dry_run boolean?"),
     ("AddressesRequest", "addresses [text]"),

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use proptest::{collection, option, sample};
 
 use super::super::peer::WantedItem;
-use super::super::peer::{Body, Frame, Have, Hello, Need, PROTOCOL_VERSION, Ready, Tag, Want};
+use super::super::peer::{
+    Body, Frame, Have, Hello, List, Listed, Need, PROTOCOL_VERSION, Ready, Tag, Want,
+};
 use crate::flow::digest::{Block, BlockList};
 use crate::flow::index::Cursor;
 use crate::flow::offer::{Offer, Upto};
@@ -141,6 +143,15 @@ pub(super) fn one_of_each() -> Vec<(&'static str, Frame)> {
                 },
                 Have { request: 9, item: 3, body: Body::NotThere },
             ]),
+        ),
+        ("list", Frame::List(List { request: 10, folder: folder(), after: 7 })),
+        (
+            "listed",
+            Frame::Listed(Listed {
+                request: 10,
+                records: vec![(path("a/b.txt"), file())],
+                next: Some(300),
+            }),
         ),
     ]
 }
@@ -296,7 +307,14 @@ pub(super) fn frames() -> impl Strategy<Value = Frame> {
         frames,
         sent,
     });
+    let lists = (any::<u64>(), folders(), any::<u64>())
+        .prop_map(|(request, folder, after)| Frame::List(List { request, folder, after }));
+    let told = collection::vec((paths(), records()), 0..5);
+    let listings = (any::<u64>(), told, option::of(any::<u64>()))
+        .prop_map(|(request, records, next)| Frame::Listed(Listed { request, records, next }));
     prop_oneof![
+        lists,
+        listings,
         greetings(),
         readies(),
         folders().prop_map(|folder| Frame::Unready { folder }),

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use syncd_core::model::DeviceId;
 
 use crate::commands::{
-    config, conflict, device, doctor, event, folder, generate, held, identity, ignore, report,
-    status, trash, why, work,
+    config, conflict, device, doctor, event, folder, generate, held, identity, ignore, pause,
+    report, status, trash, why, work,
 };
 
 const ABOUT: &str = "\
@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Unpair(device::Unpair),
     Folder(folder::Folder),
     Status(status::Status),
+    Pause(pause::Pause),
+    Resume(pause::Resume),
     Flush(work::Flush),
     Scan(work::Scan),
     Why(why::Why),

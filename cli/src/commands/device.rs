@@ -5,7 +5,7 @@ use hyper::Method;
 use jiff::Timestamp;
 use syncd_api::{
     AddressesRequest, ApiError, Device, LinkPath, OfferedFolder, PairRequest, PendingDevice,
-    Unpaired,
+    RenameRequest, Unpaired,
 };
 use syncd_core::model::DeviceId;
 
@@ -123,6 +123,15 @@ pub(crate) struct Devices {
 
 #[derive(Debug, Subcommand)]
 enum DevicesAction {
+    /// Call a device something else, on this device alone
+    #[command(after_long_help = "Example:\n  syncctl devices rename devbox buildbox")]
+    Rename {
+        /// The device: its name, id, PeerId or the first 7 characters of its id
+        #[arg(value_parser = args::device)]
+        device: String,
+        /// Its new name
+        name: String,
+    },
     /// Replace the addresses at which a device is looked for
     Address {
         /// The device: its name, id, PeerId or the first 7 characters of its id
@@ -138,6 +147,16 @@ impl Devices {
     pub(crate) fn run(&self, session: &Session) -> Outcome {
         match &self.action {
             None => list(session),
+            Some(DevicesAction::Rename { device, name }) => {
+                let route = format!("/v1/devices/{}/name", part(device));
+                let request = RenameRequest { name: name.clone() };
+                let answer =
+                    session.client.send(Method::PUT, &route, &request, Patience::Question)?;
+                session.show(&answer, |_| {
+                    let name = escaped(&answer.read::<Device>()?.name);
+                    Ok(format!("{} is called {name} now\n", escaped(device)))
+                })
+            }
             Some(DevicesAction::Address { device, addresses }) => {
                 let route = format!("/v1/devices/{}/addresses", part(device));
                 let request = AddressesRequest { addresses: addresses.clone() };

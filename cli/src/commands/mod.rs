@@ -10,6 +10,7 @@ pub(crate) mod generate;
 pub(crate) mod held;
 pub(crate) mod identity;
 pub(crate) mod ignore;
+pub(crate) mod pause;
 pub(crate) mod report;
 pub(crate) mod status;
 pub(crate) mod trash;
@@ -105,6 +106,8 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Unpair(args) => args.run(&session()?),
         Command::Folder(args) => args.run(&session()?),
         Command::Status(args) => args.run(&session()?),
+        Command::Pause(args) => args.run(&session()?),
+        Command::Resume(args) => args.run(&session()?),
         Command::Flush(args) => args.run(&session()?),
         Command::Scan(args) => args.run(&session()?),
         Command::Why(args) => args.run(&session()?),

@@ -66,6 +66,14 @@ pub struct PairRequest {
     pub addresses: Vec<String>,
 }
 
+/// Calls a device something else, here alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenameRequest {
+    /// Its new name: 1 to 64 bytes, which no other device has.
+    pub name: String,
+}
+
 /// Replaces the addresses at which a device is looked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

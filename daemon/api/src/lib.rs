@@ -22,7 +22,9 @@ mod why;
 mod work;
 
 pub use conflict::{Conflict, ConflictView, Keep, ResolveRequest, Resolved, Side};
-pub use device::{AddressesRequest, Device, LinkPath, PairRequest, PendingDevice, Unpaired};
+pub use device::{
+    AddressesRequest, Device, LinkPath, PairRequest, PendingDevice, RenameRequest, Unpaired,
+};
 pub use error::{ApiError, Exit, sentence};
 pub use event::{Event, EventsQuery};
 pub use folder::{

@@ -25,6 +25,7 @@ fn offered(differing: usize) -> Pair {
     {
         write(&side.path("d/equal"), "the same");
         write(&side.path("ignored.log"), "the same, and not counted");
+        set_mtime(&side.path("ignored.log"), 1_000_000_000, 0);
         for at in 0..differing {
             let path = side.path(format!("differs-{at:02}"));
             // The first one is newer on the devbox.

@@ -27,4 +27,5 @@ mod pairing;
 mod report;
 mod roles;
 mod rules;
+mod steering;
 mod stopping;

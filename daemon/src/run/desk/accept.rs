@@ -1,8 +1,8 @@
 //! Taking a folder that another device offers.
 //!
 //! Where files lie already the two sides are compared first, and joined in union mode: what is
-//! equal joins with nothing sent, nothing is deleted. Of two that differ a person says who wins, and
-//! the other goes into the trash; without a word the loser becomes a conflict copy, and above
+//! equal joins with nothing sent, nothing is deleted. Of two that differ a person says who wins,
+//! and the other goes into the trash; without a word the loser becomes a conflict copy, and above
 //! [`ASK_ABOVE`] of those a person is asked.
 
 use std::ffi::OsStr;
@@ -65,6 +65,8 @@ impl FrontDesk {
         let asked = places::file_of(&request.path)?;
         let (home, folders) = (self.daemon.home.clone(), config.folders.clone());
         let target = blocking(move || aim(&asked, single.as_deref(), &home, &folders)).await??;
+        let (path, me) = (target.path.clone(), self.daemon.me);
+        blocking(move || places::check_unclaimed(&path, me)).await??;
         let met = self.met(&id, &offers, &target, request.dry_run).await?;
         let different = met.different.count;
         if different > ASK_ABOVE && request.prefer.is_none() && !request.dry_run {

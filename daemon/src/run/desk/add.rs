@@ -18,7 +18,7 @@ impl FrontDesk {
         let devices = self.devices_of(&request.with)?;
         ignores::check(&request.ignore)?;
         let asked = places::file_of(&request.path)?;
-        let home = self.daemon.home.clone();
+        let (home, me) = (self.daemon.home.clone(), self.daemon.me);
         let folders = config.folders.clone();
         let place = blocking(move || {
             let place = places::look(&asked)?.ok_or_else(|| {
@@ -28,6 +28,7 @@ impl FrontDesk {
                 ))
             })?;
             places::check_free(&place.real, &home, &folders)?;
+            places::check_unclaimed(&place.real, me)?;
             Ok::<Place, ApiError>(place)
         })
         .await??;

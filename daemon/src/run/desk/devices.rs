@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use syncd_api::{
-    AddressesRequest, ApiError, Device, LinkPath, PairRequest, PendingDevice, Unpaired,
+    AddressesRequest, ApiError, Device, LinkPath, PairRequest, PendingDevice, RenameRequest,
+    Unpaired,
 };
 use syncd_core::engine::Event;
 use syncd_core::model::DeviceId;
@@ -173,6 +174,33 @@ impl FrontDesk {
         }
         folder.note(Note::Event(Event::PeerDown { peer: device }));
         tell_sharers(folder);
+    }
+
+    /// Calls a device something else; what is shared with it stays shared.
+    pub(super) async fn rename(
+        self,
+        text: String,
+        request: RenameRequest,
+    ) -> Result<Device, ApiError> {
+        let _turn = self.editing.lock().await;
+        let config = self.daemon.config();
+        let id = self.device(&text)?;
+        let name = given_name(&config, id, &request.name)?;
+        let addresses = config.devices.iter().find(|device| device.id == id);
+        let addresses = addresses.map(|device| device.addresses.clone()).unwrap_or_default();
+        let device = DeviceConfig { id, name, addresses };
+        let folders = config.folders;
+        let stored = device.clone();
+        self.edit(move |file| {
+            file.put_device(&stored);
+            // A folder may name the device by the name that it had.
+            for folder in &folders {
+                file.put_folder(folder);
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(self.shown(&device, &self.daemon.net.links().await))
     }
 
     /// Replaces the addresses of a device.

@@ -34,9 +34,9 @@ use syncd_api::{
     AcceptReport, AcceptRequest, AddressesRequest, ApiError, Conflict, ConflictView, Decided,
     Device, Emptied, EmptyRequest, Event, EventsQuery, FlushReport, FlushRequest, FolderAdd,
     FolderAdded, FolderChange, FolderMove, FolderQuery, FolderRemoved, Health, Held, HeldAnswer,
-    OfferedFolder, PairRequest, PathText, PendingDevice, ResolveRequest, Resolved, RestoreRequest,
-    Restored, ScanReport, ScanRequest, ShareRequest, Status, Trashed, Unpaired, Why,
-    sentence as chain,
+    OfferedFolder, PairRequest, PathText, PendingDevice, RenameRequest, ResolveRequest, Resolved,
+    RestoreRequest, Restored, ScanReport, ScanRequest, ShareRequest, Status, Trashed, Unpaired,
+    Why, sentence as chain,
 };
 use syncd_core::model::{DeviceId, FolderId, RelPath};
 use syncd_home::{Config, ConfigError, ConfigFile, near};
@@ -228,6 +228,10 @@ impl Desk for FrontDesk {
 
     fn set_addresses(&self, device: String, request: AddressesRequest) -> Answer<'_, Device> {
         to_its_end(self.clone().change_addresses(device, request))
+    }
+
+    fn rename_device(&self, device: String, request: RenameRequest) -> Answer<'_, Device> {
+        to_its_end(self.clone().rename(device, request))
     }
 
     fn folders(&self) -> Answer<'_, Vec<syncd_api::Folder>> {

@@ -8,12 +8,12 @@ use std::path::{Component, Path, PathBuf};
 
 use syncd_api::{ApiError, PathText};
 use syncd_core::model::limits::FOLDER_ID_BYTES_MAX;
-use syncd_core::model::{FolderId, RelPath};
+use syncd_core::model::{DeviceId, FolderId, RelPath};
 use syncd_home::{FolderConfig, Home};
 
 use super::{FrontDesk, blocking};
 use crate::run::folder::Folder;
-use crate::world::disk::OWN_NAME;
+use crate::world::disk::{OWN_NAME, OWNER_NAME};
 
 /// A place for a folder's root that was looked at.
 #[derive(Debug)]
@@ -219,6 +219,30 @@ pub(super) fn check_free(
                      folder rm {id}"
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that no other device keeps a folder at `place` or around it: two daemons on one
+/// tree would take each other's work for a user's. Blocks.
+///
+/// # Errors
+/// One sentence that names the other device and its home.
+pub(super) fn check_unclaimed(place: &Path, me: DeviceId) -> Result<(), ApiError> {
+    for dir in real_name(place).ancestors() {
+        let owner = std::fs::read_to_string(dir.join(OWN_NAME).join(OWNER_NAME));
+        let owner = owner.unwrap_or_default();
+        let mut lines = owner.lines();
+        let id = lines.next().and_then(|id| DeviceId::parse(id).ok());
+        if id.is_some_and(|id| id != me) {
+            let (name, home) = (lines.next().unwrap_or("?"), lines.next().unwrap_or("?"));
+            let (place, dir) = (place.display(), dir.display());
+            return Err(ApiError::could_not(format!(
+                "{place} is synced by the device '{name}' already (its home is {home}), and two \
+                 devices cannot share one tree; share another directory, or end that folder \
+                 first, or remove {dir}/{OWN_NAME} if that device is no more"
+            )));
         }
     }
     Ok(())

@@ -109,6 +109,11 @@ fn open(daemon: &Arc<Daemon>, folder: &Folder) -> Result<FolderThread, Halt> {
     let config = folder.config();
     let root = open_root(&config)?;
     recognise(&root, folder, &daemon.ledger)?;
+    let home = daemon.home.dir().display();
+    let owner = format!("{}\n{}\n{home}\n", daemon.me, daemon.config().name);
+    if let Err(error) = root.sign(&owner) {
+        tracing::warn!(folder = %folder.id(), %error, "the root does not say whose it is");
+    }
     let hands = hands_on(daemon, &root, &config)?;
     let recovered = hands
         .recover(crate::run::now_unix_ms())

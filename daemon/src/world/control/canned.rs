@@ -202,6 +202,11 @@ impl Desk for Canned {
         yes(Device { addresses: request.addresses, ..device() })
     }
 
+    fn rename_device(&self, id: String, request: RenameRequest) -> Answer<'_, Device> {
+        self.note("rename_device", (id, &request));
+        yes(Device { name: request.name, ..device() })
+    }
+
     fn folders(&self) -> Answer<'_, Vec<Folder>> {
         yes(vec![folder("work")])
     }

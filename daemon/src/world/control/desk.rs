@@ -8,9 +8,9 @@ use syncd_api::{
     AcceptReport, AcceptRequest, AddressesRequest, ApiError, Conflict, ConflictView, Decided,
     Device, Emptied, EmptyRequest, Event, EventsQuery, FlushReport, FlushRequest, Folder,
     FolderAdd, FolderAdded, FolderChange, FolderMove, FolderQuery, FolderRemoved, Health, Held,
-    HeldAnswer, OfferedFolder, PairRequest, PathText, PendingDevice, ResolveRequest, Resolved,
-    RestoreRequest, Restored, ScanReport, ScanRequest, ShareRequest, Status, Trashed, Unpaired,
-    Why,
+    HeldAnswer, OfferedFolder, PairRequest, PathText, PendingDevice, RenameRequest, ResolveRequest,
+    Resolved, RestoreRequest, Restored, ScanReport, ScanRequest, ShareRequest, Status, Trashed,
+    Unpaired, Why,
 };
 
 /// What a desk promises.
@@ -48,6 +48,9 @@ pub trait Desk: Send + Sync + 'static {
 
     /// Replaces the addresses at which a device is looked for.
     fn set_addresses(&self, device: String, request: AddressesRequest) -> Answer<'_, Device>;
+
+    /// Calls a device something else here.
+    fn rename_device(&self, device: String, request: RenameRequest) -> Answer<'_, Device>;
 
     /// Lists this device's folders, by id.
     fn folders(&self) -> Answer<'_, Vec<Folder>>;

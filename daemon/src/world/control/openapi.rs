@@ -57,6 +57,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "AddressesRequest",
         "Device",
     ),
+    op(Put, "/v1/devices/{device}/name", "Renames a device", "RenameRequest", "Device"),
     asking("/v1/events", "Lists events, or follows them as server-sent events", EVENTS, "[Event]"),
     op(Post, "/v1/flush", "Waits until all is durable elsewhere", "FlushRequest", "FlushReport"),
     op(Get, "/v1/folders", "Lists folders", "", "[Folder]"),

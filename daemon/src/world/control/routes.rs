@@ -8,8 +8,9 @@ use syncd_api::{
     AcceptReport, AcceptRequest, AddressesRequest, ApiError, Conflict, ConflictView, Decided,
     Device, Emptied, EmptyRequest, FlushReport, FlushRequest, Folder, FolderAdd, FolderAdded,
     FolderChange, FolderMove, FolderQuery, FolderRemoved, Health, Held, HeldAnswer, Keep,
-    OfferedFolder, PairRequest, PathText, PendingDevice, ResolveRequest, Resolved, RestoreRequest,
-    Restored, ScanReport, ScanRequest, ShareRequest, Status, Trashed, Unpaired, Why,
+    OfferedFolder, PairRequest, PathText, PendingDevice, RenameRequest, ResolveRequest, Resolved,
+    RestoreRequest, Restored, ScanReport, ScanRequest, ShareRequest, Status, Trashed, Unpaired,
+    Why,
 };
 
 use super::reply::{Asked, Body, Named, Reply, absolute};
@@ -77,6 +78,7 @@ pub(super) fn table() -> Table {
         .on(Post, "/v1/devices", pair)
         .on(Delete, "/v1/devices/{device}", unpair)
         .on(Put, "/v1/devices/{device}/addresses", set_addresses)
+        .on(Put, "/v1/devices/{device}/name", rename_device)
         .on(Get, "/v1/pending", pending)
         .on(Get, "/v1/folders", folders)
         .on(Post, "/v1/folders", folder_add)
@@ -209,6 +211,7 @@ macro_rules! naming {
 
 naming! {
     set_addresses(AddressesRequest) -> Device, |_| Ok(());
+    rename_device(RenameRequest) -> Device, |_| Ok(());
     folder_accept(AcceptRequest) -> AcceptReport, |request| absolute(&request.path);
     folder_share(ShareRequest) -> Folder, shareable;
     folder_unshare(ShareRequest) -> Folder, shareable;

@@ -126,6 +126,7 @@ const OBJECTS: &[(&str, &str)] = &[
     ("PendingDevice", "device_id text, name text, address text?, first_seen time, last_seen time"),
     ("Problem", "path text, path_hex text?, what text, do text"),
     ("Reason", "kind ReasonKind, what text, do text?, file text?, line integer?, device text?"),
+    ("RenameRequest", "name text"),
     ("ResolveRequest", "path text, path_hex text?, keep Keep, with PathText?"),
     ("Resolved", "folder text, path text, path_hex text?, kept Keep, left integer"),
     ("RestoreRequest", "id text?, from PathText?, to PathText?"),

@@ -11,7 +11,7 @@ use rustix::fs::{self, AtFlags, OFlags, XattrFlags};
 use rustix::io::{self, Errno};
 use syncd_core::model::{FolderId, RelPath};
 
-use super::{Abilities, DiskError, OWN_NAME, Root, system};
+use super::{Abilities, DiskError, OWN_NAME, OWNER_NAME, Root, system};
 
 /// What is remembered of a root from one run to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +110,18 @@ impl Root {
         };
         self.write_token(&fd, token).map_err(failed)?;
         Ok(RootToken { token, inode: self.held.inode })
+    }
+
+    /// Writes into the folder's own place whose folder it is, so that no other device takes the
+    /// same tree.
+    ///
+    /// # Errors
+    /// [`DiskError`] when it cannot be written.
+    pub fn sign(&self, owner: &str) -> Result<(), DiskError> {
+        let failed = |errno| DiskError::of(self.own(), errno);
+        let fd = self.open_dir(self.own())?;
+        write_new(&fd, "owner.new", owner.as_bytes()).map_err(failed)?;
+        fs::renameat(&fd, "owner.new", &fd, OWNER_NAME).map_err(failed)
     }
 
     /// Tells whether the root is still the held one and, when something is `remembered` from an

@@ -30,6 +30,9 @@ pub use reach::{Listed, Lstat};
 /// The directory in each root where syncd keeps what must lie on the same file system.
 pub const OWN_NAME: &str = ".syncd";
 
+/// The file in [`OWN_NAME`] that says whose folder it is: device id, name and home, a line each.
+pub const OWNER_NAME: &str = "owner";
+
 /// A folder's root: its descriptor, held open for as long as any clone of this lives.
 #[derive(Debug, Clone)]
 pub struct Root {

@@ -1,8 +1,9 @@
 //! Changing how folders and devices are called and run, and what is refused.
 
 use std::fs;
+use std::time::Duration;
 
-use syncd_integration::process::{Device, FOLDER, Listen, Pair, write};
+use syncd_integration::process::{Device, FOLDER, Listen, Pair, eventually, write};
 
 #[test]
 fn all_folders_pause_and_go_on_at_once() {
@@ -49,6 +50,10 @@ fn a_tree_belongs_to_one_device() {
     pair.laptop.ok(&["folder", "rm", FOLDER]);
     let place = pair.laptop.root().display().to_string();
     second.ok(&["folder", "add", &place, "--id", "mine"]);
+    eventually(Duration::from_secs(30), "the second device has begun", || {
+        let state = second.status("mine")["state"].clone();
+        if state == "idle" { Ok(()) } else { Err(state.to_string()) }
+    });
     let again = pair.laptop.ctl(&["folder", "add", &place]);
     assert_eq!(again.code, 1, "now it is the other's: {}", again.stderr);
     assert!(again.stderr.contains("second"), "{}", again.stderr);

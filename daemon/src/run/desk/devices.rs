@@ -186,9 +186,13 @@ impl FrontDesk {
         let config = self.daemon.config();
         let id = self.device(&text)?;
         let name = given_name(&config, id, &request.name)?;
-        let addresses = config.devices.iter().find(|device| device.id == id);
-        let addresses = addresses.map(|device| device.addresses.clone()).unwrap_or_default();
-        let device = DeviceConfig { id, name, addresses };
+        let known = config.devices.iter().find(|device| device.id == id).cloned();
+        let Some(known) = known else {
+            return Err(ApiError::could_not(format!(
+                "the device {text:?} is not trusted any more"
+            )));
+        };
+        let device = DeviceConfig { name, ..known };
         let folders = config.folders;
         let stored = device.clone();
         self.edit(move |file| {

@@ -156,6 +156,7 @@ impl Hands {
         }
         self.journal().keep(moved)?;
         self.pass(Moment::Filed);
+        self.count_displaced(moved);
         self.watch(moved, &held);
         Ok(())
     }

@@ -102,6 +102,8 @@ struct Inner {
     writing: Mutex<BTreeMap<ContentId, u64>>,
     /// Tells apart the names in staging, also from what an earlier run left there.
     next_name: AtomicU64,
+    /// Bytes that went to the trash since it was last pruned.
+    displaced_bytes: AtomicU64,
     /// Staged files with their mode and time, by job and step.
     readied: Mutex<BTreeMap<(Ticket, usize), ready::Readied>>,
     /// Displaced inodes that may still be open for writing somewhere.
@@ -167,6 +169,7 @@ impl Hands {
                 journal: Mutex::new(journal),
                 writing: Mutex::default(),
                 next_name: AtomicU64::new(now_ms() << 20),
+                displaced_bytes: AtomicU64::new(0),
                 readied: Mutex::default(),
                 watched: Mutex::default(),
                 #[cfg(test)]

@@ -69,6 +69,7 @@ impl Hands {
         let left = dress(&file, mode, readied.key.mtime_ns).map_err(said)?;
         self.journal().keep(&moved).map_err(said)?;
         self.pass(Moment::Filed);
+        self.count_displaced(&moved);
         let found = hash_of(file.as_fd()).map_err(said)?.0;
         let now = system::key_of(&system::stat_of(&file).map_err(said)?);
         if found != readied.content || now != left {

@@ -4,6 +4,7 @@
 //! whence it came. This is the only place where a user's bytes ever end.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::{self, AtFlags};
 use rustix::io::{self, Errno};
@@ -172,6 +173,20 @@ impl Hands {
         self.end(&entries)
     }
 
+    /// Counts what went to the trash towards the next pruning.
+    pub(super) fn count_displaced(&self, moved: &Moved) {
+        self.inner.displaced_bytes.fetch_add(moved.size, Ordering::Relaxed);
+    }
+
+    /// Tells whether so much went to the trash since it was last pruned, 1 % of the disk or 1 GiB,
+    /// that the room it may take is to be looked at now: a large file that changes all the time
+    /// must not fill the disk until the next usual time.
+    #[must_use]
+    pub fn is_pruning_due(&self) -> bool {
+        let displaced = self.inner.displaced_bytes.load(Ordering::Relaxed);
+        displaced > 0 && self.disk_bytes().is_ok_and(|disk| is_much(displaced, disk))
+    }
+
     /// Ends what the limits no longer allow, oldest first: by age, then by versions of a path,
     /// then by room. A version not yet verified stays.
     ///
@@ -180,6 +195,7 @@ impl Hands {
     pub fn prune(&self, now_ms: u64) -> Result<Pruned, TrashError> {
         let limits = self.limits();
         let disk = self.disk_bytes().map_err(TrashError::Unreadable)?;
+        self.inner.displaced_bytes.store(0, Ordering::Relaxed);
         let bytes_max = disk / 100 * u64::from(limits.history_percent);
         let noted = self.journal().read().map_err(TrashError::Unreadable)?;
         let is_verified = |id| noted.get(&id).is_none_or(|(_, kept)| *kept);
@@ -264,6 +280,11 @@ impl Hands {
         self.journal().keep(&moved)?;
         Ok(moved.seq)
     }
+}
+
+/// Tells whether bytes that went to the trash of a disk of `disk_bytes` are many.
+fn is_much(displaced_bytes: u64, disk_bytes: u64) -> bool {
+    displaced_bytes > (disk_bytes / 100).min(1 << 30)
 }
 
 fn entry_of(moved: &Moved) -> TrashEntry {
@@ -379,6 +400,25 @@ mod tests {
             assert_eq!(left(&folder), expected, "{because}");
             assert_eq!(pruned.files, 5 - expected.len(), "{because}");
             assert_eq!(pruned.bytes, 2 * pruned.files as u64, "{because}");
+        }
+    }
+
+    #[test]
+    fn what_is_displaced_counts_towards_the_next_pruning() {
+        let folder = Folder::in_memory(|_| {});
+        let counted = || folder.hands.inner.displaced_bytes.load(Ordering::Relaxed);
+        versions(&folder, "a", 4);
+        assert_eq!(counted(), 6, "three versions of two bytes");
+        assert!(!folder.hands.is_pruning_due(), "six bytes are not much");
+        folder.hands.prune(now_ms()).unwrap();
+        assert_eq!(counted(), 0, "counted anew");
+        for (displaced, disk, much, because) in [
+            (1 << 20, 100 << 20, false, "one percent"),
+            (2 << 20, 100 << 20, true, "two percent"),
+            (1 << 30, 1 << 50, false, "a GiB"),
+            ((1 << 30) + 1, 1 << 50, true, "more than that, on whatever disk"),
+        ] {
+            assert_eq!(is_much(displaced, disk), much, "{because}");
         }
     }
 

@@ -20,7 +20,8 @@ impl FolderThread {
         }
         // One that has ended keeps no more bases, and nothing depends on them.
         let _ = self.workers.bases.order(());
-        if self.tidyings.is_multiple_of(PRUNE_EVERY)
+        let is_due = self.parts.hands.is_pruning_due();
+        if (is_due || self.tidyings.is_multiple_of(PRUNE_EVERY))
             && let Err(error) = self.parts.hands.prune(crate::run::now_unix_ms())
         {
             tracing::warn!(folder = %self.folder.id(), %error, "old versions were not pruned");

@@ -182,7 +182,7 @@ impl Hands {
             let name = base.name();
             let stat = system::stat_at(self.history(), name.as_bytes()).ok().flatten();
             let bytes = stat.map_or(0, |stat| system::key_of(&stat).size);
-            let is_old = *rank > 1 && self.base_kept_ms(&base) < oldest_ms;
+            let is_old = *rank > 1 && self.base_kept_ms(&base) <= oldest_ms;
             if *rank > VERSIONS_MAX || is_old || bytes > room {
                 self.drop_base(&name).map_err(TrashError::Unreadable)?;
                 pruned.files += 1;

@@ -73,7 +73,7 @@ step_tools() {
         return 0
     fi
     for pair in nftables:nft iproute2:ip util-linux:setpriv mount:mount e2fsprogs:mkfs.ext4 \
-        btrfs-progs:mkfs.btrfs git:git vim:vim sqlite3:sqlite3; do
+        btrfs-progs:mkfs.btrfs faketime:faketime git:git vim:vim sqlite3:sqlite3; do
         PATH="$PATH:/usr/sbin:/sbin" type -P "${pair#*:}" >/dev/null || missing+=("${pair%:*}")
     done
     if [[ ${#missing[@]} -eq 0 ]]; then

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use syncd_core::model::DeviceId;
-
 /// What may be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ailment {
@@ -14,8 +12,6 @@ pub enum Ailment {
     Home,
     /// It does not listen where the settings say.
     Listening,
-    /// This device's clock and that of another differ by more than any network delay.
-    Clock(DeviceId),
 }
 
 /// All that is wrong, each with what to do about it.

@@ -245,3 +245,36 @@ fn where_not_everything_can_be_watched_it_scans_and_says_so() {
         if problems == Value::Array(Vec::new()) { Ok(()) } else { Err(problems.to_string()) }
     });
 }
+
+#[test]
+fn a_clock_that_is_years_off_is_a_warning_and_sync_goes_on() {
+    if !can_use(&["faketime"]) {
+        return;
+    }
+    let library = Command::new("faketime").args(["-f", "+0", "printenv", "LD_PRELOAD"]).output();
+    let library = String::from_utf8(library.unwrap().stdout).unwrap();
+    let preload = format!("LD_PRELOAD={}", library.trim());
+    for days in ["FAKETIME=-1100d", "FAKETIME=+1100d"] {
+        let mut pair = Pair::new();
+        write(&pair.laptop.path("a"), "x");
+        pair.agree();
+        pair.devbox.stop();
+        let off = ["env", &preload, days, "NO_FAKE_STAT=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"];
+        pair.devbox.run_under(&off);
+        pair.devbox.start();
+        pair.await_connected();
+        for (ours, theirs) in pair.sides() {
+            write(&ours.path(ours.name()), days);
+            fs::remove_file(ours.path("a")).ok();
+            pair.agree();
+            assert!(theirs.path(ours.name()).exists() && !theirs.path("a").exists(), "{days}");
+        }
+        if days.contains('-') {
+            let ctl = syncd_integration::process::binary("syncctl");
+            let mut doctor = Command::new("env");
+            doctor.args(&off[1..]).arg(ctl).arg("--home").arg(pair.devbox.home()).arg("doctor");
+            let said = syncd_integration::process::run(&mut doctor, NOTICE_MAX).stdout;
+            assert!(said.contains("clock") && said.contains("set the clock"), "{said}");
+        }
+    }
+}

@@ -81,6 +81,7 @@ fn every_route_answers_what_the_document_tells() {
             "/v1/conflicts/resolve" => format!(r#"{{{path},"keep":"mine"}}"#),
             "/v1/devices" => format!(r#"{{"device_id":"{}"}}"#, canned::DEVBOX),
             "/v1/devices/{device}/addresses" => r#"{"addresses":[]}"#.into(),
+            "/v1/devices/{device}/name" => r#"{"name":"buildbox"}"#.into(),
             "/v1/flush" => r#"{"timeout_ms":1000}"#.into(),
             "/v1/folders/{folder}/share" | "/v1/folders/{folder}/unshare" => {
                 r#"{"with":["devbox"]}"#.into()

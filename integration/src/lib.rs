@@ -1,5 +1,7 @@
 //! What proves syncd: a simulator around the production core, and helpers for tests that run
 //! real daemons.
 
+#[cfg(target_os = "linux")]
+pub mod folding;
 pub mod process;
 pub mod sim;

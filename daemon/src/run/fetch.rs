@@ -127,6 +127,7 @@ impl Inner {
         let found = hands.has(content)
             || fetch.kind == Kind::File && fetch.size > 0 && self.stage_from_here(content)
             || hands.from_trash(content).is_ok()
+            || hands.from_kept(content).is_ok()
             || fetch.size == 0 && hands.put_small(content, &[]).is_ok();
         if found {
             self.answer(fetch.ticket, Ok(()));

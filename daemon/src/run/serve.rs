@@ -128,24 +128,24 @@ fn serve_item(
     item: &WantedItem,
     say: &mut dyn FnMut(Body),
 ) -> Option<()> {
-    let (path, record) = source(parts, item)?;
+    let (place, record) = source(parts, item)?;
     match &item.need {
         Need::Whole if record.size <= WHOLE_BYTES_MAX => {
-            say(Body::Whole(small_content(parts, &path, &record)?));
+            say(Body::Whole(place.small(parts, &record)?));
             Some(())
         }
         Need::Whole => None,
         Need::Blocks => {
-            let list = block_list(daemon, parts, &path, &record)?;
+            let list = block_list(daemon, parts, &place, &record)?;
             // A longer list would make a frame that ends the session.
             let fits = list.blocks.len() <= protocol::limits::BLOCKS_MAX;
             fits.then(|| say(Body::Blocks(list)))
         }
         Need::Ranges(ranges) => {
-            let list = block_list(daemon, parts, &path, &record)?;
+            let list = block_list(daemon, parts, &place, &record)?;
             let blocks: BTreeMap<u64, (u32, BlockId)> =
                 list.placed().map(|(offset, block)| (offset, (block.size, block.id))).collect();
-            let file = std::fs::File::from(parts.root.open_file(&path).ok()?);
+            let file = place.open(parts, &record)?;
             for (offset, size) in ranges.iter().take(ITEMS_MAX) {
                 let (known, id) = blocks.get(offset)?;
                 if known != size {
@@ -163,13 +163,47 @@ fn serve_item(
     }
 }
 
+/// Where bytes are read from.
+enum Place {
+    /// A path of the folder.
+    At(RelPath),
+    /// What is kept for others, since this disk cannot hold it at its path.
+    Kept,
+}
+
+impl Place {
+    fn open(&self, parts: &Parts, record: &Record) -> Option<std::fs::File> {
+        let fd = match self {
+            Self::At(path) => parts.root.open_file(path).ok()?,
+            Self::Kept => parts.hands.open_kept(record.content)?,
+        };
+        Some(std::fs::File::from(fd))
+    }
+
+    fn small(&self, parts: &Parts, record: &Record) -> Option<Vec<u8>> {
+        let Self::At(path) = self else {
+            let mut bytes = vec![0; usize::try_from(record.size).ok()?];
+            self.open(parts, record)?.read_exact_at(&mut bytes, 0).ok()?;
+            return (ContentId::of(&bytes) == record.content).then_some(bytes);
+        };
+        small_content(parts, path, record)
+    }
+}
+
 /// Finds a path that holds the wanted content: the one named, or another.
-fn source(parts: &Parts, item: &WantedItem) -> Option<(RelPath, Record)> {
+fn source(parts: &Parts, item: &WantedItem) -> Option<(Place, Record)> {
     let fits = |path: RelPath| {
         let entry = parts.index.get(&path).ok()??;
         let record = entry.record;
         let same = record.kind == item.kind && record.content == item.content;
-        (same && entry.local.is_here()).then_some((path, record))
+        let place = match entry.local.standing {
+            Standing::Settled => Place::At(path),
+            Standing::Unsupported => Place::Kept,
+            Standing::Ignored | Standing::Refused | Standing::Evicted | Standing::Withheld => {
+                return None;
+            }
+        };
+        same.then_some((place, record))
     };
     if let Some(found) = fits(item.path.clone()) {
         return Some(found);
@@ -181,17 +215,12 @@ fn source(parts: &Parts, item: &WantedItem) -> Option<(RelPath, Record)> {
 }
 
 /// Returns the block list of a file, cutting it if it is not kept.
-fn block_list(
-    daemon: &Daemon,
-    parts: &Parts,
-    path: &RelPath,
-    record: &Record,
-) -> Option<BlockList> {
+fn block_list(daemon: &Daemon, parts: &Parts, place: &Place, record: &Record) -> Option<BlockList> {
     if let Ok(Some(list)) = daemon.store.blocks(record.content) {
         return Some(list);
     }
     let average = average_for(record.size, None)?;
-    let file = std::fs::File::from(parts.root.open_file(path).ok()?);
+    let file = place.open(parts, record)?;
     let mut cutter = Cutter::new(average);
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 20];

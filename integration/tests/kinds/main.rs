@@ -7,8 +7,10 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests, which clippy cannot see")]
 
+mod attributes;
 mod contents;
 mod flips;
+mod folding;
 mod links;
 mod modes;
 mod mounts;

@@ -115,9 +115,10 @@ impl Engine {
         let is_plain = job.becomes.len() == 1
             && job.steps.iter().all(|step| match step {
                 Step::Place { .. } | Step::Trash { .. } | Step::Dress { .. } => true,
-                Step::KeepAs { .. } | Step::MakeDirectory { .. } | Step::RemoveDirectory { .. } => {
-                    false
-                }
+                Step::KeepAs { .. }
+                | Step::KeepForOthers { .. }
+                | Step::MakeDirectory { .. }
+                | Step::RemoveDirectory { .. } => false,
             });
         if news.of_burst && is_plain {
             self.burst.hold(job);

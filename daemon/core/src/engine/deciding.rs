@@ -33,7 +33,8 @@ impl Engine {
         {
             return Ok(next);
         }
-        let kept_off = ours.local.standing == Standing::Ignored && ours.record == *theirs;
+        let not_here = matches!(ours.local.standing, Standing::Ignored | Standing::Unsupported);
+        let kept_off = not_here && ours.record == *theirs;
         match reconcile(&ours.record, theirs) {
             Verdict::Keep if kept_off && news.from == From::Index && theirs.is_live() => {
                 let all = Resolution { winner: Side::Theirs, record: theirs.clone(), copy: false };
@@ -130,6 +131,11 @@ impl Engine {
         }
         if let Some(next) = self.refuse(path, news, entry, &resolution, draft) {
             return Ok(next);
+        }
+        if resolution.record.is_live() && self.is_unsupported(path, draft)? {
+            let unchanged = resolution.record == news.record;
+            let put = put_for(news, entry, resolution.clone(), unchanged);
+            return self.keep_for_others(path, news, entry, resolution, put, draft);
         }
         let (resolution, revived) =
             match self.mind_children(path, news, entry, resolution, draft)? {

@@ -39,6 +39,9 @@ impl Engine {
         if !self.problems.is_empty() {
             into.value(format!("{:?}", self.problems));
         }
+        if !self.unsupported.is_empty() {
+            into.value((&self.unsupported, &self.roomy, format!("{:?}", self.refused)));
+        }
         into.value((self.reading_rules, self.halted, self.paused, self.persisting, self.walked));
         into.value((self.role, &self.overruling, self.word.is_some()));
         if let Some(word) = &self.word {

@@ -363,7 +363,10 @@ impl Engine {
             };
             match self.next_for(path, &news, draft)? {
                 Next::Working => return Ok(()),
-                Next::Done => self.first_is_done(path, draft)?,
+                Next::Done => {
+                    self.first_is_done(path, draft)?;
+                    self.show_unsupported(path, draft)?;
+                }
                 Next::Wait(stage) => {
                     if let Stage::After(other) = &stage {
                         self.waiting.entry(other.clone()).or_default().insert(path.clone());

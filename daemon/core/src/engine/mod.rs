@@ -24,6 +24,7 @@ mod telling;
 #[cfg(test)]
 mod tests;
 mod types;
+mod unsupported;
 mod working;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,7 +40,7 @@ use crate::flow::detect::Look;
 use crate::flow::index::{Index, IndexError};
 use crate::flow::offer::Outgoing;
 use crate::flow::pull::Incoming;
-use crate::flow::settle::{Job, Ticket};
+use crate::flow::settle::{Job, SettleError, Ticket};
 use crate::model::{Counter, DeviceId, Dot, RelPath, Role, Seq, StoreId, Tick, Version, Writer};
 
 /// What a folder's engine is made with.
@@ -102,6 +103,12 @@ pub struct Engine {
     /// Deletes that a scan found and that wait for a person.
     held: BTreeSet<RelPath>,
     problems: BTreeMap<RelPath, Problem>,
+    /// Paths that this disk could not hold when it was last tried; some may be gone by now.
+    unsupported: BTreeSet<RelPath>,
+    /// Why not, for those tried since the start.
+    refused: BTreeMap<RelPath, SettleError>,
+    /// Those for which room was made while a job of theirs was under way.
+    roomy: BTreeSet<RelPath>,
     committed: Seq,
     durable: Seq,
     persisting: bool,
@@ -205,6 +212,9 @@ impl Engine {
             retries: BTreeMap::new(),
             held: BTreeSet::new(),
             problems: BTreeMap::new(),
+            unsupported: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            roomy: BTreeSet::new(),
             committed: last,
             durable: last,
             persisting: false,

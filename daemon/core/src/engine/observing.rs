@@ -239,6 +239,7 @@ impl Engine {
             return Ok(());
         }
         self.held.remove(path);
+        self.refused.remove(path);
         let entry = draft.get(path)?;
         let was_dir = entry.as_ref().is_some_and(|e| e.record.kind == Kind::Directory);
         if was_dir && !is_dir {
@@ -359,7 +360,11 @@ impl Engine {
         }
         self.unwait(path);
         self.consider(path, draft)?;
-        self.wake_waiting(path, draft)
+        self.wake_waiting(path, draft)?;
+        match path.parent().filter(|_| !self.unsupported.is_empty()) {
+            Some(dir) => self.has_room(&dir, draft),
+            None => Ok(()),
+        }
     }
 
     /// Sees to it that the directories above a thing that a user wrote are known: tombstoned
@@ -418,14 +423,18 @@ impl Engine {
             let kept_off = entry.record.is_live() && entry.local.standing == Standing::Ignored;
             if kept_off && self.rules.synced(&path, is_dir) {
                 // Told again: a conflict may have been left to who hears it (see `become_`).
-                let local = Local { source: None, ..entry.local };
+                let local = Local { source: None, ..entry.local.clone() };
                 let seq = self.next_dot().counter;
                 draft.put(path.clone(), Entry { record: entry.record.clone(), seq, local });
                 self.queue(&path, News::ours(entry.record.clone()));
                 self.consider(&path, draft)?;
             }
+            let is_live = entry.record.is_live();
+            if is_live && entry.local.standing == Standing::Unsupported {
+                self.unsupported_before(&path, entry, draft)?;
+            }
             // What lives below a deleted directory brings that back when it is placed.
-            if is_dir || !entry.record.is_live() {
+            if is_dir || !is_live {
                 self.place_unignored(&path, draft)?;
             }
         }

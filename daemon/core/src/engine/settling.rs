@@ -125,14 +125,14 @@ impl Engine {
         placed: &[Placed],
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
+        let mut freed = BTreeSet::new();
         for (path, mut put) in flight.puts {
             if flight.orphan {
                 // The peer may have lost its store meanwhile: it is told what it told us.
                 put.source = None;
             }
             let put = self.as_of_now(put);
-            let kind = put.record.kind;
-            let author = put.record.author;
+            let (kind, author, standing) = (put.record.kind, put.record.author, put.standing);
             // The last word on a path counts: a job may have made and dressed it.
             let there = placed.iter().rev().find(|p| p.path == path);
             if there.is_some_and(|placed| placed.stat.is_some()) {
@@ -140,12 +140,26 @@ impl Engine {
             }
             self.put_stamped(path.clone(), put, there, draft);
             self.rule_file_changed(&path);
-            self.actions.push_back(Action::Tell(Notice::Placed { path, kind, author }));
+            if standing == Standing::Settled {
+                freed.extend(match kind {
+                    Kind::Tombstone => path.parent(),
+                    Kind::Directory => Some(path.clone()),
+                    Kind::File | Kind::Symlink => None,
+                });
+                self.refused.remove(&path);
+                self.actions.push_back(Action::Tell(Notice::Placed { path, kind, author }));
+            }
         }
         if let Some(copy) = flight.conflict {
             self.tell_conflict(flight.path.clone(), copy);
         }
-        self.work_is_done(&flight.path, flight.orphan, draft)
+        self.work_is_done(&flight.path, flight.orphan, draft)?;
+        self.show_unsupported(&flight.path, draft)?;
+        self.try_again_if_roomy(&flight.path, draft)?;
+        if !self.unsupported.is_empty() {
+            freed.iter().try_for_each(|dir| self.has_room(dir, draft))?;
+        }
+        Ok(())
     }
 
     /// After a crash: takes the records of a job whose work on disk was all done, so that it is
@@ -220,14 +234,13 @@ impl Engine {
                 let at = at.clone();
                 return self.not_empty(now, flight, error, &at, draft);
             }
-            SettleError::Trouble { trouble: Trouble::Name, .. } => {
+            SettleError::Collides { path: ref at, .. }
+            | SettleError::Trouble { path: ref at, trouble: Trouble::Name }
+                if *at == path =>
+            {
                 // This file system cannot hold the name: known and forwarded, not placed.
-                for (path, put) in flight.puts {
-                    let put = Put { standing: Standing::Unsupported, seen: None, ..put };
-                    self.put_stamped(path, put, None, draft);
-                }
-                self.work_is_done(&path, flight.orphan, draft)?;
-                self.problems.insert(path, Problem::Settle(error));
+                self.cannot_hold(&path, error);
+                self.unwait(&path);
                 return Ok(());
             }
             SettleError::RootLost => {
@@ -241,8 +254,10 @@ impl Engine {
                 self.unwait(&path);
                 return Ok(());
             }
-            SettleError::Busy { .. } | SettleError::NoRoom { .. } | SettleError::Trouble { .. } => {
-            }
+            SettleError::Collides { .. }
+            | SettleError::Busy { .. }
+            | SettleError::NoRoom { .. }
+            | SettleError::Trouble { .. } => {}
         }
         self.problems.insert(path.clone(), Problem::Settle(error));
         self.retry(&path, now, RETRY_MS);

@@ -97,7 +97,8 @@ fn placed(job: &Job) -> Vec<Placed> {
         Step::Place { path, .. } | Step::MakeDirectory { path, .. } => {
             Some(Placed { path: path.clone(), stat: Some(stat(path)), durable: true })
         }
-        Step::KeepAs { .. }
+        Step::KeepForOthers { .. }
+        | Step::KeepAs { .. }
         | Step::Dress { .. }
         | Step::Trash { .. }
         | Step::RemoveDirectory { .. } => None,

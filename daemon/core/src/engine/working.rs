@@ -30,7 +30,8 @@ impl Engine {
             return Ok(Next::Done);
         }
         let wanted = &news.record;
-        let needs = steps.iter().any(|s| matches!(s, Step::Place { .. }));
+        let needs =
+            steps.iter().any(|s| matches!(s, Step::Place { .. } | Step::KeepForOthers { .. }));
         let staged = self.pending.get(path).and_then(|p| p.staged);
         if needs && staged != Some(wanted.content) {
             return Ok(self.fetch(path, news));

@@ -90,6 +90,16 @@ pub enum Step {
         /// The permission bits to set, masked to `0o777`.
         mode: u32,
     },
+    /// Keeps staged bytes for other devices, out of the users' sight: this disk cannot hold them
+    /// at their path.
+    KeepForOthers {
+        /// Where they belong.
+        path: RelPath,
+        /// The staged bytes.
+        content: ContentId,
+        /// Their count.
+        size: u64,
+    },
     /// Sets mode and modification time of a file that keeps its bytes, or a directory's mode.
     Dress {
         /// Where.
@@ -158,6 +168,15 @@ pub enum SettleError {
     Busy {
         /// Where.
         path: RelPath,
+    },
+    /// This file system takes the name and another one for the same. Known and forwarded, not
+    /// placed.
+    #[error("{path} cannot lie beside {with}: this file system takes both names for one")]
+    Collides {
+        /// Where.
+        path: RelPath,
+        /// What has the name already.
+        with: RelPath,
     },
     /// The staged bytes are not there or not what they should be. Fetch them again.
     #[error("the staged bytes for {path} are not there")]

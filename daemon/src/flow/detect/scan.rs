@@ -10,7 +10,6 @@
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::FileType;
 use syncd_core::flow::detect::Look;
 use syncd_core::flow::index::{IndexError, Known};
 use syncd_core::flow::settle::Trouble;
@@ -94,7 +93,19 @@ impl Walk<'_, '_> {
     fn one(&mut self, path: &RelPath, deep: bool) -> Result<bool, IndexError> {
         let entry = self.at.known.get(path)?;
         self.report.names += 1;
-        match self.at.root.stat(path) {
+        let there = match self.at.root.stat(path) {
+            Ok(Some(there)) => match self.at.root.spelt(path) {
+                // What was heard of has another name: the file system changed it, or it is a twin.
+                Ok(Some(real)) if real != *path => {
+                    self.one(&real, deep)?;
+                    Ok(None)
+                }
+                Ok(spelt) => Ok(spelt.map(|_| there)),
+                Err(error) => Err(error),
+            },
+            answer => answer,
+        };
+        match there {
             Ok(Some(there)) => {
                 self.parents_first(path)?;
                 let seen = entry.as_ref().and_then(|entry| entry.local.seen);
@@ -155,7 +166,7 @@ impl Walk<'_, '_> {
         let mut known = self.at.known.children(dir)?.into_iter().peekable();
         for (name, _) in &names {
             while let Some((path, entry)) = known.next_if(|(path, _)| path.name() < &name[..]) {
-                self.unlisted(&fd, &path, &entry, &names)?;
+                self.unlisted(&fd, &path, &entry)?;
             }
             let entry = known.next_if(|(path, _)| path.name() == &name[..]);
             match dir.join(name) {
@@ -164,7 +175,7 @@ impl Walk<'_, '_> {
             }
         }
         for (path, entry) in known {
-            self.unlisted(&fd, &path, &entry, &names)?;
+            self.unlisted(&fd, &path, &entry)?;
         }
         // The last one is taken first.
         self.dirs[first_dir..].reverse();
@@ -198,25 +209,14 @@ impl Walk<'_, '_> {
 
     /// Looks at a name that the index knows and a listing did not give. Some file systems lose
     /// a name from a listing while it is being replaced, so the name itself is asked for.
-    fn unlisted(
-        &mut self,
-        dir: &OwnedFd,
-        path: &RelPath,
-        entry: &Entry,
-        names: &[(Vec<u8>, FileType)],
-    ) -> Result<(), IndexError> {
+    fn unlisted(&mut self, dir: &OwnedFd, path: &RelPath, entry: &Entry) -> Result<(), IndexError> {
         if !self.at.root.is_ours(path) || !entry.record.is_live() {
             return Ok(());
         }
         match system::stat_at(dir.as_fd(), path.name()) {
             Ok(None) => self.missing(path, Some(entry)),
-            // Where case is folded, the answer may be that of another name.
-            Ok(Some(_))
-                if !self.at.root.abilities().case_sensitive
-                    && names.iter().any(|(name, _)| differ_in_case(name, path.name())) =>
-            {
-                self.missing(path, Some(entry))
-            }
+            // Where names are folded, the answer may be that of another name.
+            Ok(Some(_)) if !self.at.root.is_spelt_so(path) => self.missing(path, Some(entry)),
             Ok(Some(stat)) => self.there(path, Some(entry), &self.at.root.lstat_of(&stat)),
             Err(errno) => {
                 self.hidden(path, &DiskError::of(path, errno));
@@ -377,12 +377,6 @@ impl Walk<'_, '_> {
     fn tell(&mut self) {
         self.batch.tell(self.at.root, self.at.window_ns, &mut self.report, self.sink);
     }
-}
-
-/// Tells whether a file system that folds case takes two names for one.
-fn differ_in_case(listed: &[u8], asked: &[u8]) -> bool {
-    let lower = |name: &[u8]| String::from_utf8_lossy(name).to_lowercase();
-    listed != asked && lower(listed) == lower(asked)
 }
 
 /// Tells whether the index says the same of a path as the disk.

@@ -47,6 +47,7 @@ impl Hands {
         match spot.stat().map_err(|errno| self.said(&spot.path, 0, errno))? {
             None => Ok(()),
             Some(stat) => {
+                self.has_no_twin(spot)?;
                 self.is_ours_to_replace(spot, &stat)?;
                 Err(spot.overtaken())
             }

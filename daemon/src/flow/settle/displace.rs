@@ -29,7 +29,11 @@ impl Hands {
         let spot = self.spot(path)?;
         let known = match run.expected(path, expect) {
             Expect::Nothing => {
-                self.is_free(&spot)?;
+                match self.is_free(&spot) {
+                    // Its twin is another path's.
+                    Ok(()) | Err(SettleError::Collides { .. }) => {}
+                    Err(error) => return Err(error),
+                }
                 run.left(path, Kind::Tombstone, None);
                 return Ok(());
             }

@@ -43,6 +43,7 @@ impl Hands {
             run.will_touch(&copy.path);
         }
         self.pass(Moment::Copied);
+        self.has_no_twin(&copy)?;
         let there = copy.stat().map_err(|e| self.said(&copy.path, 0, e))?;
         let there = there.ok_or_else(|| copy.overtaken())?;
         let found = hash_at(copy.way(), copy.name()).map_err(|e| self.said(&copy.path, 0, e))?;
@@ -158,6 +159,8 @@ impl Hands {
     ) -> Result<(), SettleError> {
         let spot = self.spot(path)?;
         let said = |errno| self.said(path, 0, errno);
+        self.has_no_twin(&spot)?;
+        self.keeps_name(&spot)?;
         match fs::mkdirat(spot.way(), spot.name(), system::mode(0o700)) {
             Ok(()) => {
                 let fd = system::open_at(spot.way(), spot.name(), system::DIRECTORY, 0);
@@ -193,6 +196,11 @@ impl Hands {
             }
             answer => answer?,
         };
+        if self.twin_of(&spot)?.is_some() {
+            // What the file system answers with is another path's.
+            run.left(path, Kind::Tombstone, None);
+            return Ok(());
+        }
         match fs::unlinkat(spot.way(), spot.name(), AtFlags::REMOVEDIR) {
             Ok(()) => run.will_touch(path),
             Err(Errno::NOENT) => {}

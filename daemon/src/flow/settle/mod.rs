@@ -22,7 +22,9 @@ mod check;
 mod displace;
 mod dress;
 mod fill;
+mod inherit;
 mod journal;
+mod kept;
 mod late;
 mod ready;
 mod replace;
@@ -34,6 +36,7 @@ mod take;
 #[cfg(test)]
 mod testing;
 pub mod trash;
+mod twins;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -97,6 +100,7 @@ struct Inner {
     name_copy: NameCopy,
     in_place: InPlace,
     limits: Mutex<Limits>,
+    kept: OwnedFd,
     journal: Mutex<journal::Journal>,
     /// Contents that a [`StagedWriter`] is writing right now, with their sizes.
     writing: Mutex<BTreeMap<ContentId, u64>>,
@@ -146,7 +150,7 @@ impl Hands {
     /// recreated ([`disk::Attested::Recreated`]) new hands are needed.
     ///
     /// # Errors
-    /// [`DiskError`] about `.syncd/staging` or `.syncd/trash`: not prepared, or not readable.
+    /// [`DiskError`] about `.syncd/staging`, `trash` or `kept`: not prepared, or not readable.
     pub fn new(root: Root, options: SettleOptions) -> Result<Self, DiskError> {
         let open = |name: &str| {
             let dir = root.own().join(name).unwrap_or_else(|_| root.own().clone());
@@ -154,6 +158,7 @@ impl Hands {
         };
         let (_, staging) = open("staging")?;
         let (_, history) = open("history")?;
+        let (_, kept) = open("kept")?;
         let (dir, trash) = open("trash")?;
         let journal = journal::Journal::open(&trash).map_err(|errno| DiskError::of(&dir, errno))?;
         Ok(Self {
@@ -166,6 +171,7 @@ impl Hands {
                 name_copy: options.name_copy,
                 in_place: options.in_place,
                 limits: Mutex::new(options.limits),
+                kept,
                 journal: Mutex::new(journal),
                 writing: Mutex::default(),
                 next_name: AtomicU64::new(now_ms() << 20),
@@ -220,8 +226,12 @@ impl Hands {
     /// Returns a name in staging for bytes of `content` that no other file has or will have: a
     /// leftover under it might be a user's.
     fn fresh_name(&self, content: ContentId) -> String {
-        let number = self.inner.next_name.fetch_add(1, Ordering::Relaxed);
-        format!("{}.{number:x}", content.hex())
+        format!("{}.{:x}", content.hex(), self.next_number())
+    }
+
+    /// Returns a number that no other name in staging has or will have.
+    fn next_number(&self) -> u64 {
+        self.inner.next_name.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A place for tests to come in between; nothing otherwise.
@@ -251,6 +261,10 @@ impl Hands {
                 SettleError::Trouble { path: path.clone(), trouble: error.trouble() }
             }
         })?;
+        if !self.root().is_spelt_so(&parent) {
+            // What was reached is the directory's twin.
+            return Err(SettleError::NoWay { path: path.clone() });
+        }
         Ok(Spot { way, path: path.clone() })
     }
 

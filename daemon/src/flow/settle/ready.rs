@@ -218,6 +218,7 @@ fn wanted_of(job: &Job) -> impl Iterator<Item = (usize, Wanted<'_>)> {
         }
         Step::KeepAs { .. }
         | Step::Dress { .. }
+        | Step::KeepForOthers { .. }
         | Step::MakeDirectory { .. }
         | Step::Trash { .. }
         | Step::RemoveDirectory { .. } => None,

@@ -3,7 +3,7 @@
 //! Every displacement is written into the trash's journal before it is made. What comes out is
 //! looked at where nobody else reaches it; only then is it decided whether it was expected.
 
-use rustix::fs::{self, AtFlags, RenameFlags};
+use rustix::fs::{self, RenameFlags};
 use rustix::io::{self, Errno};
 use syncd_core::flow::settle::{Expect, SettleError};
 use syncd_core::model::{ContentId, Kind, RelPath, StatKey};
@@ -70,9 +70,9 @@ impl Hands {
                     return Ok(());
                 }
                 if self.root().abilities().exchange {
-                    self.exchange(&spot, readied, &known)?;
+                    self.exchange(run, &spot, readied, &known)?;
                 } else {
-                    self.replace_aside(&spot, readied, &known)?;
+                    self.replace_aside(run, &spot, readied, &known)?;
                 }
             }
         }
@@ -90,6 +90,7 @@ impl Hands {
 
     fn place_new(&self, spot: &Spot, readied: &Readied) -> Result<(), SettleError> {
         self.is_free(spot)?;
+        self.keeps_name(spot)?;
         self.pass(Moment::Checked);
         match self.install(self.staging(), &readied.name, spot.way(), spot.name()) {
             Ok(()) => self.pass(Moment::Installed),
@@ -100,11 +101,19 @@ impl Hands {
     }
 
     /// Exchanges the names of the new and the old version: there is no instant without either.
-    fn exchange(&self, spot: &Spot, readied: &Readied, known: &Known) -> Result<(), SettleError> {
+    fn exchange(
+        &self,
+        run: &mut Run,
+        spot: &Spot,
+        readied: &Readied,
+        known: &Known,
+    ) -> Result<(), SettleError> {
         let said = |errno| self.said(&spot.path, readied.key.size, errno);
         let held = self.hold(spot, known.kind, &known.stat)?;
         self.pass(Moment::Checked);
-        self.inherit(readied, &held);
+        if self.inherit(readied, &held) {
+            run.will_sync(&spot.path);
+        }
         let moved = self.note(&spot.path, known, Why::Replaced, &held, readied, &readied.name);
         let moved = moved.map_err(said)?;
         self.pass(Moment::Noted);
@@ -133,6 +142,7 @@ impl Hands {
     /// In between nothing has the name; nothing is lost if it ends there, a restart puts it back.
     fn replace_aside(
         &self,
+        run: &mut Run,
         spot: &Spot,
         readied: &Readied,
         known: &Known,
@@ -145,7 +155,9 @@ impl Hands {
         }
         let held = self.hold(spot, known.kind, &known.stat)?;
         self.pass(Moment::Checked);
-        self.inherit(readied, &held);
+        if self.inherit(readied, &held) {
+            run.will_sync(&spot.path);
+        }
         let aside = format!("{}.aside", readied.name);
         let moved = self.note(&spot.path, known, Why::Replaced, &held, readied, &aside);
         let moved = moved.map_err(said)?;
@@ -195,29 +207,6 @@ impl Hands {
     pub(super) fn describe(&self, moved: &mut Moved, held: &Held) {
         let key = system::key_of(&held.stat);
         (moved.size, moved.mtime_ns, moved.inode) = (key.size, key.mtime_ns, key.inode);
-    }
-
-    /// Lets the new version have what the old one had and no peer decides: its owner, and with
-    /// the same owner its setuid, setgid and sticky bits. Where the system refuses, the new
-    /// version is simply ours.
-    fn inherit(&self, readied: &Readied, held: &Held) {
-        let old = &held.stat;
-        let Ok(Some(new)) = system::stat_at(self.staging(), readied.name.as_bytes()) else {
-            return;
-        };
-        let at = AtFlags::SYMLINK_NOFOLLOW;
-        let (staging, name) = (self.staging(), readied.name.as_str());
-        let mut is_same_owner = (new.st_uid, new.st_gid) == (old.st_uid, old.st_gid);
-        if !is_same_owner {
-            let (uid, gid) = (fs::Uid::from_raw(old.st_uid), fs::Gid::from_raw(old.st_gid));
-            is_same_owner = fs::chownat(staging, name, Some(uid), Some(gid), at).is_ok();
-        }
-        let extra = system::extra_mode_of(old);
-        let both_files = readied.kind == Kind::File && system::kind_of(old) == Some(Kind::File);
-        if is_same_owner && extra != 0 && both_files {
-            let mode = readied.key.mode | extra;
-            let _ = fs::chmodat(staging, name, system::mode(mode), AtFlags::empty());
-        }
     }
 }
 

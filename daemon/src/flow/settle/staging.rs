@@ -248,7 +248,7 @@ impl Hands {
         Err(StageError::Missing { content })
     }
 
-    fn stage_copy(&self, from: &OwnedFd, content: ContentId) -> Result<(), StageError> {
+    pub(super) fn stage_copy(&self, from: &OwnedFd, content: ContentId) -> Result<(), StageError> {
         let stat = system::stat_of(from).map_err(|e| self.unstaged(content, 0, e))?;
         let size = system::key_of(&stat).size;
         let needed_bytes = holes::held_bytes(from.as_fd()).map_or(size, |held| held.min(size));

@@ -105,6 +105,9 @@ impl Hands {
             match step {
                 Step::KeepAs { path, expect, copy } => self.keep_as(run, path, expect, copy)?,
                 Step::Place { path, expect, .. } => self.place(run, nth, path, expect)?,
+                Step::KeepForOthers { path, content, size } => {
+                    self.keep_for_others(path, *content, *size)?;
+                }
                 Step::Dress { path, expect, mtime_ns, mode } => {
                     self.dress(run, path, expect, *mtime_ns, *mode)?;
                 }

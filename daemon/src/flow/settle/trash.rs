@@ -144,6 +144,7 @@ impl Hands {
             SettleError::NoWay { path } => TrashError::NoWay { path },
             SettleError::Overtaken { .. }
             | SettleError::Displaced { .. }
+            | SettleError::Collides { .. }
             | SettleError::Busy { .. }
             | SettleError::NotStaged { .. }
             | SettleError::NotEmpty { .. }

@@ -79,6 +79,7 @@ fn settle_remedy(error: &SettleError) -> &'static str {
         SettleError::Busy { .. } => "close it in the program that has it open for writing",
         SettleError::NoRoom { .. } => "make room on this disk; it goes on by itself",
         SettleError::NotEmpty { .. } => "move or delete the ignored files in it, or leave them",
+        SettleError::Collides { .. } => "rename one of the two on another device",
         SettleError::NoWay { .. } => "look at what lies at the names above it",
         SettleError::RootLost => "bring the folder's directory back",
         SettleError::Overtaken { .. }

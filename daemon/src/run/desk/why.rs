@@ -205,7 +205,8 @@ fn stopped(folder: &Folder) -> Option<Reason> {
 }
 
 fn look(parts: &Parts, rel: &RelPath) -> Result<Outside, IndexError> {
-    let (lstat, unreadable) = match parts.root.stat(rel) {
+    let named = |lstat| parts.root.is_spelt_so(rel).then_some(lstat);
+    let (lstat, unreadable) = match parts.root.stat(rel).map(|lstat| lstat.and_then(named)) {
         Ok(lstat) => (lstat, None),
         Err(error) => (None, Some(super::chain(&error))),
     };

@@ -1,17 +1,17 @@
 //! The workers that settle batches of jobs and make the store durable, in the order of writes of
 //! ARCHITECTURE.md: bytes, intents, swap, directories, index, intents closed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::Receiver;
 
 use syncd_core::engine::Event;
 use syncd_core::flow::index::Index;
 use syncd_core::flow::settle::{Becoming, Job, Placed, SettleError, Step, Ticket, Trouble};
-use syncd_core::model::{ContentId, Seq};
+use syncd_core::model::{ContentId, FolderId, RelPath, Seq, Standing};
 
 use super::worker::Worker;
 use super::{Folder, Note, Parts};
-use crate::flow::index::{Intent, IntentBatch, Ledger, Store};
+use crate::flow::index::{FolderIndex, Intent, IntentBatch, Ledger, Store};
 
 /// Starts the worker that takes batches of jobs.
 pub(super) fn start_settling(
@@ -64,8 +64,10 @@ fn settle(
 /// Stages anew what an earlier batch used up for another path with the same bytes.
 fn stage_again(parts: &Parts, jobs: &[Job]) {
     for step in jobs.iter().flat_map(|job| &job.steps) {
-        let Step::Place { content, .. } = step else { continue };
-        if parts.hands.has(*content) {
+        let (Step::Place { content, .. } | Step::KeepForOthers { content, .. }) = step else {
+            continue;
+        };
+        if parts.hands.has(*content) || parts.hands.from_kept(*content).is_ok() {
             continue;
         }
         let holders = parts.index.holders(*content, 4).unwrap_or_default();
@@ -82,6 +84,7 @@ fn intents_of(folder: &Folder, job: &Job) -> Vec<Intent> {
         Step::Place { content, .. } => Some(*content),
         Step::KeepAs { .. }
         | Step::Dress { .. }
+        | Step::KeepForOthers { .. }
         | Step::MakeDirectory { .. }
         | Step::Trash { .. }
         | Step::RemoveDirectory { .. } => None,
@@ -132,4 +135,26 @@ pub(super) fn start_persisting(
             folder.note(Note::Event(Event::Persisted { seq: order.seq }));
         }
     })
+}
+
+/// Ends old versions in the trash, and kept contents that nobody wants any more.
+pub(super) fn prune(folder: &FolderId, parts: &Parts) {
+    if let Err(error) = parts.hands.prune(crate::run::now_unix_ms()) {
+        tracing::warn!(%folder, %error, "old versions were not pruned");
+    }
+    if let Err(error) = parts.hands.sweep_kept(|| unsupported(&parts.index)) {
+        tracing::warn!(%folder, %error, "what is kept for others was not swept");
+    }
+}
+
+/// Lists the contents of paths that this disk cannot hold; `None` when the index cannot tell.
+fn unsupported(index: &FolderIndex) -> Option<BTreeSet<ContentId>> {
+    let mut found = BTreeSet::new();
+    let walked = index.walk(&RelPath::root(), &mut |_, entry| {
+        if entry.local.standing == Standing::Unsupported && entry.record.is_live() {
+            found.insert(entry.record.content);
+        }
+        true
+    });
+    walked.ok().map(|_| found)
 }

@@ -27,11 +27,21 @@ pub struct Abilities {
     pub exec_bit: bool,
     /// Names that differ only in case are different names.
     pub case_sensitive: bool,
+    /// A composed and a decomposed character are different names.
+    pub form_sensitive: bool,
+    /// Names are listed as they were given.
+    pub keeps_names: bool,
     /// Directories can be made durable by themselves.
     pub directory_sync: bool,
 }
 
 impl Abilities {
+    /// Tells whether every name has a place of its own: what is found at one is not another's.
+    #[must_use]
+    pub fn tells_names_apart(&self) -> bool {
+        self.case_sensitive && self.form_sensitive && self.keeps_names
+    }
+
     /// Returns what can be known without touching the file system.
     pub(super) fn of_kernel(root: BorrowedFd<'_>) -> Self {
         Self { openat2: kernel_has_openat2(root), ..Self::default() }
@@ -47,8 +57,24 @@ impl Abilities {
 }
 
 /// Names used while probing; nothing else in the directory is touched.
-const NAMES: [&str; 6] =
-    ["probe-a", "probe-b", "probe-c", "probe-link", "probe-case", "PROBE-CASE"];
+const NAMES: [&str; 9] = [
+    "probe-a",
+    "probe-b",
+    "probe-c",
+    "probe-link",
+    "probe-case",
+    "PROBE-CASE",
+    COMPOSED,
+    DECOMPOSED,
+    DOTTED,
+];
+
+/// One name in the two forms of Unicode.
+const COMPOSED: &str = "probe-\u{e9}";
+const DECOMPOSED: &str = "probe-e\u{301}";
+
+/// A name whose end some file systems cut off.
+const DOTTED: &str = "probe-dot.";
 
 fn probe_in(root: BorrowedFd<'_>, dir: &OwnedFd) -> io::Result<Abilities> {
     let a = make(dir, "probe-a", 0o600)?;
@@ -78,8 +104,22 @@ fn probe_in(root: BorrowedFd<'_>, dir: &OwnedFd) -> io::Result<Abilities> {
         symlinks,
         exec_bit: exec,
         case_sensitive: system::stat_at(dir.as_fd(), b"PROBE-CASE")?.is_none(),
+        form_sensitive: form_sensitive(dir),
+        keeps_names: [COMPOSED, DOTTED].iter().all(|name| keeps_name(dir, name)),
         directory_sync: fs::fsync(dir).is_ok(),
     })
+}
+
+/// Tells whether both forms of a name lead to files of their own. Where they cannot even be made
+/// the answer is the safe one.
+fn form_sensitive(dir: &OwnedFd) -> bool {
+    make(dir, COMPOSED, 0o600).is_ok()
+        && matches!(system::stat_at(dir.as_fd(), DECOMPOSED.as_bytes()), Ok(None))
+}
+
+fn keeps_name(dir: &OwnedFd, name: &str) -> bool {
+    let listed = || system::names_in(dir.as_fd()).unwrap_or_default();
+    make(dir, name, 0o600).is_ok() && listed().iter().any(|(n, _)| n == name.as_bytes())
 }
 
 fn make(dir: &OwnedFd, name: &str, mode: u32) -> io::Result<OwnedFd> {
@@ -90,7 +130,8 @@ fn make(dir: &OwnedFd, name: &str, mode: u32) -> io::Result<OwnedFd> {
 fn sweep(dir: &OwnedFd) -> io::Result<()> {
     for name in NAMES {
         match fs::unlinkat(dir, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
+            // Some cannot even be asked for.
+            Ok(()) | Err(Errno::NOENT | Errno::INVAL | Errno::ILSEQ) => {}
             Err(errno) => return Err(errno),
         }
     }
@@ -126,6 +167,6 @@ mod tests {
         let first = Abilities::probe(open().as_fd(), &open()).unwrap();
         assert_eq!(Abilities::probe(open().as_fd(), &open()), Ok(first));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert!(first.case_sensitive && first.exec_bit && first.symlinks, "{first:?}");
+        assert!(first.tells_names_apart() && first.exec_bit && first.symlinks, "{first:?}");
     }
 }

@@ -98,7 +98,7 @@ impl Root {
             make_directory(outer_fd.as_fd(), folder.as_str()).map_err(failed)?;
         }
         let fd = self.open_dir(&own)?;
-        for name in ["staging", "trash", "history"] {
+        for name in ["staging", "trash", "history", "kept"] {
             make_directory(fd.as_fd(), name).map_err(failed)?;
         }
         let probed = Abilities::probe(self.fd(), &fd).map_err(failed)?;

@@ -99,6 +99,38 @@ impl Root {
         Ok(stat.map_err(|errno| DiskError::of(path, errno))?.map(|stat| self.lstat_of(&stat)))
     }
 
+    /// Returns how the directories themselves spell `path`: on a file system that folds names,
+    /// what [`Root::stat`] finds may have another name. `None` when nothing lies there.
+    ///
+    /// # Errors
+    /// Those of [`Root::list`].
+    pub fn spelt(&self, path: &RelPath) -> Result<Option<RelPath>, DiskError> {
+        if self.abilities().tells_names_apart() {
+            return Ok(Some(path.clone()));
+        }
+        let mut real = RelPath::root();
+        for name in path.parts() {
+            let failed = |source| DiskError::Refused { path: path.clone(), source };
+            let dir = self.open_dir(&real)?;
+            let names = system::names_in(dir.as_fd()).map_err(failed)?;
+            let listed = if names.iter().any(|(listed, _)| listed == name) {
+                Some(name.to_vec())
+            } else {
+                system::spelling(dir.as_fd(), name, names).map_err(failed)?
+            };
+            let Some(next) = listed.and_then(|name| real.join(name).ok()) else { return Ok(None) };
+            real = next;
+        }
+        Ok(Some(real))
+    }
+
+    /// Tells whether the directories themselves spell `path` like this.
+    #[must_use]
+    pub fn is_spelt_so(&self, path: &RelPath) -> bool {
+        // What cannot be found out does not count against it.
+        self.spelt(path).map_or(true, |spelt| spelt.as_ref() == Some(path))
+    }
+
     /// Reads where a symlink points, without going there.
     ///
     /// # Errors

@@ -224,6 +224,51 @@ pub fn copy_range(
     Err(Errno::NOSYS)
 }
 
+/// Lists the extended attributes of what a handle holds, with their values.
+///
+/// # Errors
+/// What `listxattr` or `getxattr` said; `EOPNOTSUPP` counts as none.
+#[cfg(target_os = "linux")]
+pub fn attributes_of(handle: &OwnedFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    use std::os::fd::AsRawFd;
+    // A handle cannot be asked itself, but the kernel shows the inode behind it.
+    let shown = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    let mut names = vec![0; ATTRIBUTES_BYTES_MAX];
+    let listed = match fs::listxattr(&shown, &mut names[..]) {
+        Err(Errno::OPNOTSUPP) => 0,
+        answer => answer?,
+    };
+    let names = names[..listed].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let value_of = |name: &[u8]| {
+        let mut value = vec![0; ATTRIBUTES_BYTES_MAX];
+        let count = fs::getxattr(&shown, name, &mut value[..])?;
+        value.truncate(count);
+        Ok((name.to_vec(), value))
+    };
+    names.map(value_of).collect()
+}
+
+/// The most that the names, or one value, of extended attributes take on Linux, in bytes.
+#[cfg(target_os = "linux")]
+const ATTRIBUTES_BYTES_MAX: usize = 64 << 10;
+
+/// Lists the extended attributes of what a handle holds, where that is done yet.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn attributes_of(_handle: &OwnedFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    Ok(Vec::new())
+}
+
+/// Sets an extended attribute of a file.
+///
+/// # Errors
+/// What `fsetxattr` said.
+pub fn set_attribute(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> io::Result<()> {
+    fs::fsetxattr(fd, name, value, fs::XattrFlags::empty())
+}
+
 /// Sets room aside for a file to grow into, without making it longer.
 ///
 /// # Errors
@@ -306,6 +351,25 @@ pub fn names_in(dir: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, FileType)>> {
         keep_name(&mut names, entry.file_name().to_bytes(), entry.file_type());
     }
     Ok(names)
+}
+
+/// Finds which of the `names` in a directory the file system answers with for `name`, which is
+/// not among them; `None` when it answers with none.
+///
+/// # Errors
+/// What `fstatat` said.
+pub fn spelling(
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    names: Vec<(Vec<u8>, FileType)>,
+) -> io::Result<Option<Vec<u8>>> {
+    let Some(stat) = stat_at(dir, name)? else { return Ok(None) };
+    for (listed, _) in names {
+        if stat_at(dir, &listed)?.is_some_and(|there| there.st_ino == stat.st_ino) {
+            return Ok(Some(listed));
+        }
+    }
+    Ok(None)
 }
 
 fn keep_name(names: &mut Vec<(Vec<u8>, FileType)>, name: &[u8], file_type: FileType) {

@@ -95,6 +95,7 @@ mod tests {
         let name = |step: &Step| match step {
             Step::KeepAs { .. } => "keep",
             Step::Place { .. } => "place",
+            Step::KeepForOthers { .. } => "forward",
             Step::Dress { .. } => "dress",
             Step::MakeDirectory { .. } => "mkdir",
             Step::Trash { .. } => "trash",

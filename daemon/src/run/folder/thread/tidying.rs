@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::FolderThread;
+use crate::run::folder::settles;
 
 /// Old versions are pruned every so many tidyings.
 const PRUNE_EVERY: u32 = 600;
@@ -21,10 +22,8 @@ impl FolderThread {
         // One that has ended keeps no more bases, and nothing depends on them.
         let _ = self.workers.bases.order(());
         let is_due = self.parts.hands.is_pruning_due();
-        if (is_due || self.tidyings.is_multiple_of(PRUNE_EVERY))
-            && let Err(error) = self.parts.hands.prune(crate::run::now_unix_ms())
-        {
-            tracing::warn!(folder = %self.folder.id(), %error, "old versions were not pruned");
+        if is_due || self.tidyings.is_multiple_of(PRUNE_EVERY) {
+            settles::prune(self.folder.id(), &self.parts);
         }
         if let Err(problem) = self.parts.root.is_in_place() {
             self.failed = Some(problem.to_string());

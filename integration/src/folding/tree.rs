@@ -1,0 +1,241 @@
+//! The tree in memory: nodes by number, directories by folded name.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::time::SystemTime;
+
+use fuser::{Errno, FileAttr, FileType, INodeNo};
+
+use super::Form;
+use super::names::{decomposed, folded};
+
+/// Everything there is.
+#[derive(Debug)]
+pub(super) struct Tree {
+    form: Form,
+    nodes: BTreeMap<u64, Node>,
+    last: u64,
+}
+
+/// One thing.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) attr: FileAttr,
+    pub(super) what: What,
+    pub(super) attributes: BTreeMap<OsString, Vec<u8>>,
+}
+
+/// What a thing is.
+#[derive(Debug)]
+pub(super) enum What {
+    /// The name as listed and the node, by folded name.
+    Directory(BTreeMap<String, (String, u64)>),
+    File(Vec<u8>),
+    Link(Vec<u8>),
+}
+
+impl Tree {
+    pub(super) fn new(form: Form) -> Self {
+        let mut tree = Self { form, nodes: BTreeMap::new(), last: 0 };
+        // The first one is the top directory, as the kernel takes for granted.
+        tree.add(What::Directory(BTreeMap::new()), 0o755);
+        tree
+    }
+
+    pub(super) fn node(&self, ino: INodeNo) -> Result<&Node, Errno> {
+        self.nodes.get(&ino.0).ok_or(Errno::ENOENT)
+    }
+
+    pub(super) fn node_mut(&mut self, ino: INodeNo) -> Result<&mut Node, Errno> {
+        self.nodes.get_mut(&ino.0).ok_or(Errno::ENOENT)
+    }
+
+    fn names(&mut self, dir: INodeNo) -> Result<&mut BTreeMap<String, (String, u64)>, Errno> {
+        match &mut self.node_mut(dir)?.what {
+            What::Directory(names) => Ok(names),
+            What::File(_) | What::Link(_) => Err(Errno::ENOTDIR),
+        }
+    }
+
+    /// Lists a directory: names as they were given, and what they are.
+    pub(super) fn list(&self, dir: INodeNo) -> Result<Vec<(String, u64, FileType)>, Errno> {
+        let What::Directory(names) = &self.node(dir)?.what else { return Err(Errno::ENOTDIR) };
+        let listed = names.values().map(|(name, ino)| {
+            let kind = self.nodes.get(ino).map_or(FileType::RegularFile, |node| node.attr.kind);
+            (name.clone(), *ino, kind)
+        });
+        Ok(listed.collect())
+    }
+
+    pub(super) fn find(&mut self, dir: INodeNo, name: &OsStr) -> Result<FileAttr, Errno> {
+        let key = folded(text(name)?);
+        let ino = self.names(dir)?.get(&key).map(|(_, ino)| *ino).ok_or(Errno::ENOENT)?;
+        Ok(self.node(INodeNo(ino))?.attr)
+    }
+
+    fn add(&mut self, what: What, mode: u32) -> u64 {
+        self.last += 1;
+        let (ino, now) = (self.last, SystemTime::now());
+        let (kind, size) = match &what {
+            What::Directory(_) => (FileType::Directory, 0),
+            What::File(bytes) => (FileType::RegularFile, bytes.len()),
+            What::Link(target) => (FileType::Symlink, target.len()),
+        };
+        let attr = FileAttr {
+            ino: INodeNo(ino),
+            size: size as u64,
+            blocks: 1,
+            atime: now,
+            mtime: now,
+            ctime: now,
+            crtime: now,
+            kind,
+            perm: (mode & 0o7777) as u16,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            blksize: 4096,
+            flags: 0,
+        };
+        self.nodes.insert(ino, Node { attr, what, attributes: BTreeMap::new() });
+        ino
+    }
+
+    /// Makes something under a new name.
+    pub(super) fn make(
+        &mut self,
+        dir: INodeNo,
+        name: &OsStr,
+        what: What,
+        mode: u32,
+    ) -> Result<FileAttr, Errno> {
+        if self.find(dir, name).is_ok() {
+            return Err(Errno::EEXIST);
+        }
+        text(name)?;
+        let ino = self.add(what, mode);
+        self.enter(dir, name, ino)?;
+        Ok(self.node(INodeNo(ino))?.attr)
+    }
+
+    fn enter(&mut self, dir: INodeNo, name: &OsStr, ino: u64) -> Result<(), Errno> {
+        let name = text(name)?;
+        let listed = match self.form {
+            Form::Kept => name.to_owned(),
+            Form::Decomposed => decomposed(name),
+        };
+        self.names(dir)?.insert(folded(name), (listed, ino));
+        self.touch(dir)
+    }
+
+    /// Gives a file another name.
+    pub(super) fn link(
+        &mut self,
+        ino: INodeNo,
+        dir: INodeNo,
+        name: &OsStr,
+    ) -> Result<FileAttr, Errno> {
+        if self.find(dir, name).is_ok() {
+            return Err(Errno::EEXIST);
+        }
+        self.enter(dir, name, ino.0)?;
+        let node = self.node_mut(ino)?;
+        node.attr.nlink += 1;
+        node.attr.ctime = SystemTime::now();
+        Ok(node.attr)
+    }
+
+    /// Takes a name away; `directory` says what must lie there.
+    pub(super) fn remove(
+        &mut self,
+        dir: INodeNo,
+        name: &OsStr,
+        directory: bool,
+    ) -> Result<(), Errno> {
+        let there = self.find(dir, name)?;
+        match &self.node(there.ino)?.what {
+            What::Directory(_) if !directory => return Err(Errno::EISDIR),
+            What::Directory(names) if !names.is_empty() => return Err(Errno::ENOTEMPTY),
+            What::File(_) | What::Link(_) if directory => return Err(Errno::ENOTDIR),
+            What::Directory(_) | What::File(_) | What::Link(_) => {}
+        }
+        let key = folded(text(name)?);
+        self.names(dir)?.remove(&key);
+        self.touch(dir)?;
+        // The node stays for whoever has it open; tests are short.
+        let node = self.node_mut(there.ino)?;
+        node.attr.nlink = node.attr.nlink.saturating_sub(1);
+        node.attr.ctime = SystemTime::now();
+        Ok(())
+    }
+
+    /// Moves a name. An exchange leaves both names spelt as they are.
+    pub(super) fn rename(
+        &mut self,
+        (dir, name): (INodeNo, &OsStr),
+        (new_dir, new_name): (INodeNo, &OsStr),
+        flags: fuser::RenameFlags,
+    ) -> Result<(), Errno> {
+        let moved = self.find(dir, name)?;
+        let replaced = self.find(new_dir, new_name).ok();
+        let (key, new_key) = (folded(text(name)?), folded(text(new_name)?));
+        let is_itself = (dir, &key) == (new_dir, &new_key);
+        if flags.contains(fuser::RenameFlags::RENAME_EXCHANGE) {
+            let other = replaced.ok_or(Errno::ENOENT)?;
+            for (dir, key, ino) in [(dir, key, other.ino), (new_dir, new_key, moved.ino)] {
+                if let Some(entry) = self.names(dir)?.get_mut(&key) {
+                    entry.1 = ino.0;
+                }
+                self.touch(ino)?;
+            }
+            return Ok(());
+        }
+        if let Some(replaced) = replaced.filter(|_| !is_itself) {
+            if flags.contains(fuser::RenameFlags::RENAME_NOREPLACE) {
+                return Err(Errno::EEXIST);
+            }
+            self.remove(new_dir, new_name, replaced.kind == FileType::Directory)?;
+        }
+        self.names(dir)?.remove(&key);
+        self.enter(new_dir, new_name, moved.ino.0)?;
+        self.touch(dir)?;
+        self.node_mut(moved.ino)?.attr.ctime = SystemTime::now();
+        Ok(())
+    }
+
+    fn touch(&mut self, ino: INodeNo) -> Result<(), Errno> {
+        let now = SystemTime::now();
+        let node = self.node_mut(ino)?;
+        node.attr.ctime = now;
+        if node.attr.kind == FileType::Directory {
+            node.attr.mtime = now;
+        }
+        Ok(())
+    }
+}
+
+fn text(name: &OsStr) -> Result<&str, Errno> {
+    name.to_str().ok_or(Errno::EILSEQ)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_however_they_are_spelt_and_listed_as_the_form_says() {
+        for (form, listed) in
+            [(Form::Kept, "\u{c9}t\u{e9}"), (Form::Decomposed, "E\u{301}te\u{301}")]
+        {
+            let mut tree = Tree::new(form);
+            let file = What::File(Vec::new());
+            tree.make(INodeNo::ROOT, OsStr::new("\u{c9}t\u{e9}"), file, 0o644).unwrap();
+            for name in ["\u{e9}t\u{e9}", "E\u{301}TE\u{301}", "\u{c9}t\u{e9}"] {
+                assert!(tree.find(INodeNo::ROOT, OsStr::new(name)).is_ok(), "{form:?}: {name}");
+            }
+            assert!(tree.find(INodeNo::ROOT, OsStr::new("Ete")).is_err(), "{form:?}");
+            assert_eq!(tree.list(INodeNo::ROOT).unwrap()[0].0, listed, "{form:?}");
+        }
+    }
+}

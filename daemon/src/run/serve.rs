@@ -197,11 +197,9 @@ fn source(parts: &Parts, item: &WantedItem) -> Option<(Place, Record)> {
         let record = entry.record;
         let same = record.kind == item.kind && record.content == item.content;
         let place = match entry.local.standing {
-            Standing::Settled => Place::At(path),
+            Standing::Settled | Standing::Withheld => Place::At(path),
             Standing::Unsupported => Place::Kept,
-            Standing::Ignored | Standing::Refused | Standing::Evicted | Standing::Withheld => {
-                return None;
-            }
+            Standing::Ignored | Standing::Refused | Standing::Evicted => return None,
         };
         same.then_some((place, record))
     };

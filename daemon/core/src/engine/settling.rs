@@ -140,7 +140,7 @@ impl Engine {
             }
             self.put_stamped(path.clone(), put, there, draft);
             self.rule_file_changed(&path);
-            if standing == Standing::Settled {
+            if standing != Standing::Unsupported {
                 freed.extend(match kind {
                     Kind::Tombstone => path.parent(),
                     Kind::Directory => Some(path.clone()),

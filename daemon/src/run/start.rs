@@ -66,12 +66,7 @@ pub async fn run(home: Home) -> anyhow::Result<Ended> {
             "a new incarnation begins; folders are joined as if for the first time"
         );
     }
-    if rustix::process::geteuid().is_root() {
-        tracing::warn!(
-            "syncd runs as root: it reads and writes what others may not; run it as the user whose \
-             files it syncs"
-        );
-    }
+    warn_of_root();
     let unfinished =
         Unfinished { intents: ledger.pending_intents(), batches: ledger.pending_batches() };
     let trusted = config.devices.iter().filter(|d| may_talk(&config, d.id));
@@ -266,4 +261,13 @@ fn watchdog() {
             notify(&[NotifyState::Watchdog]);
         }
     });
+}
+
+fn warn_of_root() {
+    if rustix::process::geteuid().is_root() {
+        tracing::warn!(
+            "syncd runs as root: it reads and writes what others may not; run it as the user whose \
+             files it syncs"
+        );
+    }
 }

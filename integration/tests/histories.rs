@@ -201,6 +201,26 @@ fn a_file_that_power_loss_brought_back_does_not_win_unseen() {
 }
 
 #[test]
+fn an_older_version_that_power_loss_brought_back_undoes_no_edit() {
+    for (script, there) in [
+        ("b:w p W 1; b:w p X 2; a:w q Q 1; b:power p W 1", "p"),
+        ("b:w p X 2; a:w q Q 1; b:power p - 1", "p"),
+    ] {
+        holds_and(
+            &History {
+                name: "a power loss",
+                devices: 2,
+                hub: false,
+                script,
+                no_copies: true,
+                because: "what a power loss left has seen nothing, and emptiness is told to nobody",
+            },
+            &|world| oracle::never_empty_elsewhere(world, there, 1),
+        );
+    }
+}
+
+#[test]
 fn our_own_work_cut_short_is_no_edit() {
     holds(&History {
         name: "M13",

@@ -23,6 +23,8 @@ enum Breed {
     Fate,
     /// And roles that change, joins and persons' words on who wins.
     Roles,
+    /// Faults, and power that is lost.
+    Power,
 }
 
 /// What happens to devices that send and receive.
@@ -63,9 +65,12 @@ fn act(dice: &mut Dice, at: usize, breed: Breed) -> Op {
     let (one, other) = (some(), some());
     let mtime = i64::try_from(1 + dice.below(3)).expect("small");
     let name = if dice.below(4) == 0 { "same".to_owned() } else { format!("w{at}") };
+    if breed == Breed::Power && dice.below(6) == 0 {
+        return Op::PowerLoss(one, Some(format!("w{}", dice.below(at + 1))), mtime);
+    }
     let kinds = match breed {
         Breed::Users => 10,
-        Breed::Faults => 16,
+        Breed::Faults | Breed::Power => 16,
         Breed::Fate => 19,
         Breed::Roles => 29,
     };
@@ -117,6 +122,11 @@ fn random_schedules_keep_the_laws() {
 #[test]
 fn roles_that_changed_leave_nothing_behind() {
     all_hold(&[Breed::Roles]);
+}
+
+#[test]
+fn what_a_power_loss_leaves_keeps_the_laws() {
+    all_hold(&[Breed::Power]);
 }
 
 fn all_hold(breeds: &[Breed]) {

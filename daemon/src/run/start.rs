@@ -61,10 +61,8 @@ pub async fn run(home: Home) -> anyhow::Result<Ended> {
     let (store, opened) = Store::open(&home.index_dir())?;
     let life = begin_life(&store, opened, &ledger, ledger_opened)?;
     if let Some(why) = &life.why {
-        tracing::warn!(
-            why,
-            "a new incarnation begins; folders are joined as if for the first time"
-        );
+        let joined = if life.index_kept { "" } else { "; folders are joined anew" };
+        tracing::warn!(why, "a new incarnation begins{joined}");
     }
     warn_of_root();
     let unfinished =
@@ -85,6 +83,7 @@ pub async fn run(home: Home) -> anyhow::Result<Ended> {
         home: home.clone(),
         me: identity.device_id,
         incarnation: life.incarnation,
+        shaken: life.unclean_boot,
         store,
         ledger,
         net,

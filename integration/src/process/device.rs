@@ -45,6 +45,7 @@ pub struct Device {
     /// What the daemon is started by, if not by us.
     under: Vec<OsString>,
     child: Option<Child>,
+    boot: Option<String>,
 }
 
 /// What a command said.
@@ -74,6 +75,7 @@ impl Device {
             port: (listen == Listen::Port).then(free_port),
             under: Vec::new(),
             child: None,
+            boot: None,
         };
         device.ok(&["init", "--name", name]);
         device.id = device.ok(&["id"]).trim().to_owned();
@@ -81,6 +83,11 @@ impl Device {
         device.ok(&["config", "set", "listen", &address]);
         device.ok(&["config", "set", "discovery", "[]"]);
         device
+    }
+
+    /// Lets its daemon take the machine, from its next start on, for one that was booted as `id`.
+    pub fn boots_as(&mut self, id: &str) {
+        self.boot = Some(id.to_owned());
     }
 
     /// Returns the device's name.
@@ -196,6 +203,7 @@ impl Device {
         let mut words = self.under.iter().chain([&syncd]);
         let mut command = Command::new(words.next().expect("syncd is one"));
         command.args(words).arg("--home").arg(&self.home);
+        command.envs(self.boot.as_ref().map(|id| ("SYNCD_BOOT_ID", id)));
         command
     }
 

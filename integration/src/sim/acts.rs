@@ -6,7 +6,7 @@ use syncd_core::engine::{Cause, Event, Intended};
 use syncd_core::flow::detect::Look;
 use syncd_core::flow::plan::conflict::is_copy_name;
 use syncd_core::flow::settle::Becoming;
-use syncd_core::model::{ContentId, Favour, Kind, RelPath, Role};
+use syncd_core::model::{ContentId, Entry, Favour, Kind, RelPath, Role};
 
 use super::World;
 use super::device::{Device, Duty};
@@ -47,6 +47,7 @@ impl World {
             }
             Op::LoseStore => self.lose_store(at),
             Op::Revert(path, name, mtime) => self.revert(at, path, name, *mtime),
+            Op::PowerLoss(path, name, mtime) => self.lose_power(at, path, name.as_deref(), *mtime),
             Op::CrashAfterSettle => self.device(at).crash_next = true,
             Op::Crash => self.crash(at, true),
             Op::Cut => {
@@ -242,7 +243,23 @@ impl World {
     }
 
     fn revert(&mut self, at: usize, path: &RelPath, name: &str, mtime: i64) {
-        let content = ContentId::of(name.as_bytes());
+        self.set_back(at, path, ContentId::of(name.as_bytes()), mtime);
+        self.lose_store(at);
+    }
+
+    /// Lets the disk forget what nobody had made durable: `path` holds earlier bytes again, or
+    /// none.
+    fn lose_power(&mut self, at: usize, path: &RelPath, name: Option<&str>, mtime: i64) {
+        let own = |e: &Entry| e.record.kind == Kind::File && !e.local.data_durable;
+        if self.devices[at].index.entry(path).is_some_and(own) {
+            self.set_back(at, path, ContentId::of(name.unwrap_or_default().as_bytes()), mtime);
+        }
+        self.device(at).shaken = true;
+        self.device(at).reincarnate();
+        self.crash(at, false);
+    }
+
+    fn set_back(&mut self, at: usize, path: &RelPath, content: ContentId, mtime: i64) {
         let before = self.devices[at].disk.get(path).map(|t| t.content);
         self.disk(at).write(path, Kind::File, content, mtime * SECOND);
         let elsewhere = |c| {
@@ -251,10 +268,9 @@ impl World {
         };
         if let Some(lost) = before.filter(|c| !elsewhere(*c)) {
             for at in 0..self.devices.len() {
-                self.deeds(at).undone(path, lost);
+                self.deeds(at).undone(path, lost, content);
             }
         }
-        self.lose_store(at);
     }
 
     /// Kills the process and starts it again. With late hands, what was not flushed is gone.

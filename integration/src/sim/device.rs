@@ -56,7 +56,7 @@ pub struct Device {
     /// Its disk.
     pub disk: Rc<Disk>,
     pub(super) store: StoreId,
-    life: u64,
+    incarnation: u64,
     /// Ranges of counters handed out so far; they survive every loss but that of the ledger.
     ranges: u64,
     pub(super) looks: u64,
@@ -65,6 +65,8 @@ pub struct Device {
     /// Who wins in a join that is not over.
     pub(super) joining: Option<Favour>,
     pub(super) crash_next: bool,
+    /// Whether the machine has lost power since the last start.
+    pub(super) shaken: bool,
     pub(super) intents: Vec<Intent>,
     pub(super) duties: VecDeque<Duty>,
     /// What its users did.
@@ -83,6 +85,7 @@ impl Device {
             counters: 1..2,
             shared: BTreeSet::new(),
             rule_files: BTreeSet::new(),
+            shaken: false,
         };
         let engine = Engine::new(config, &index).expect("the index in memory works");
         let mut device = Self {
@@ -92,13 +95,14 @@ impl Device {
             durable: Rc::default(),
             disk: Rc::default(),
             store: StoreId(0),
-            life: 0,
+            incarnation: 0,
             ranges: 0,
             looks: 0,
             ignored: None,
             role: Role::default(),
             joining: None,
             crash_next: false,
+            shaken: false,
             intents: Vec::new(),
             duties: VecDeque::new(),
             deeds: Rc::default(),
@@ -108,23 +112,29 @@ impl Device {
         device
     }
 
+    /// Begins another life of the same store.
+    pub(super) fn reincarnate(&mut self) {
+        self.incarnation += 1;
+    }
+
     /// Starts the process: with a new store (and so in a new incarnation), or with the old one.
     pub(super) fn start(&mut self, new_store: bool, links: &BTreeSet<(usize, usize)>, at: usize) {
         self.duties.clear();
         if new_store {
             self.index = MemIndex::default();
             self.intents.clear();
-            self.life += 1;
-            self.store = StoreId(self.life);
+            self.incarnation += 1;
+            self.store = StoreId(self.incarnation);
         }
         self.durable = Rc::new(self.index.clone());
         let counters = self.reserve();
         let config = EngineConfig {
-            me: Writer { device: self.id, incarnation: Incarnation(self.life) },
+            me: Writer { device: self.id, incarnation: Incarnation(self.incarnation) },
             store: self.store,
             counters,
             shared: links.iter().filter(|(a, _)| *a == at).map(|(_, b)| device_id(*b)).collect(),
             rule_files: BTreeSet::new(),
+            shaken: std::mem::take(&mut self.shaken),
         };
         self.engine = Engine::new(config, &self.index).expect("the index in memory works");
     }

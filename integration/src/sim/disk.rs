@@ -26,7 +26,7 @@ impl Thing {
     pub(super) fn stat(&self) -> StatKey {
         StatKey {
             inode: self.stamp,
-            size: 1,
+            size: u64::from(self.content != ContentId::of(b"")),
             mtime_ns: self.mtime_ns,
             ctime_ns: 0,
             mode: self.mode,
@@ -120,7 +120,8 @@ impl Disk {
             for (path, thing) in self.things.iter().filter(|(p, _)| covers(p) && synced(p)) {
                 let entry = known.get(path).ok().flatten();
                 let same = entry.is_some_and(|e| {
-                    e.record.kind == thing.kind && e.local.seen == Some(thing.stat())
+                    let seen = e.local.seen == Some(thing.stat());
+                    e.record.kind == thing.kind && seen && !e.is_emptied()
                 });
                 if !same {
                     seen.found.push(Found {

@@ -59,13 +59,14 @@ impl Deeds {
         }
     }
 
-    /// Notes that fate took a write of `content` before anybody else had it.
-    pub fn undone(&mut self, path: &RelPath, content: ContentId) {
+    /// Notes that fate took a write of `content` before anybody else had it, and brought `back`
+    /// what was there before.
+    pub fn undone(&mut self, path: &RelPath, content: ContentId, back: ContentId) {
         let by_it = |r: &Record| r.content == content;
         self.0.retain(|deed| match &deed.act {
             _ if deed.path != *path => true,
             Act::Wrote { content: written, .. } => *written != content,
-            Act::Removed(_) => !deed.record.as_ref().is_some_and(by_it),
+            Act::Removed(gone) => *gone != back || !deed.record.as_ref().is_some_and(by_it),
             Act::GivenUp(_) => true,
         });
     }
@@ -244,6 +245,22 @@ pub fn taken_as_is(world: &World, writer: usize) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Checks that a file that a power loss emptied on the device `where_lost` was emptied nowhere
+/// else.
+///
+/// # Errors
+/// Names the first device that was told of it.
+pub fn never_empty_elsewhere(world: &World, path: &str, where_lost: usize) -> Result<(), String> {
+    let path = RelPath::parse(path).map_err(|error| error.to_string())?;
+    let empty = |device: &Rc<Device>| {
+        device.disk.get(&path).is_some_and(|thing| thing.content == ContentId::of(b""))
+    };
+    match world.devices.iter().enumerate().find(|(at, d)| *at != where_lost && empty(d)) {
+        Some((at, _)) => Err(format!("{path} is empty on device {at}\n{}", indexes(world))),
+        None => Ok(()),
+    }
 }
 
 /// Checks that nothing lies at `path` on any device.

@@ -24,6 +24,8 @@ pub enum Op {
     LoseStore,
     /// Loses power: this path holds an earlier content again, and the store is lost.
     Revert(RelPath, String, i64),
+    /// Loses power: this path holds an earlier content again, or none (`-`); the store is whole.
+    PowerLoss(RelPath, Option<String>, i64),
     /// Kills the process after the next job's disk work, before its index work; starts again.
     CrashAfterSettle,
     /// Kills the process now; what it had not flushed is forgotten. Starts again.
@@ -57,7 +59,8 @@ impl Op {
             | Self::Touch(path, _)
             | Self::Delete(path)
             | Self::MakeDir(path)
-            | Self::Revert(path, ..) => vec![path],
+            | Self::Revert(path, ..)
+            | Self::PowerLoss(path, ..) => vec![path],
             Self::Rename(from, to) => vec![from, to],
             Self::DeleteCopy
             | Self::Ignore(_)
@@ -93,9 +96,9 @@ impl Op {
 
 /// Reads a script: acts separated by `;`, each `device:act`. Acts are `w PATH NAME MTIME`,
 /// `t PATH MTIME`, `d PATH`, `r FROM TO`, `m PATH`, `dc`, `i PATH` or `i -`, `lose`,
-/// `revert PATH NAME MTIME`, `crash` (after the next job), `kill`, `cut`, `join`, `scan`,
-/// `approve`, `reject`, `role both` or `role send` or `role receive`, `overrule`, `giveup`,
-/// `rejoin here` or `rejoin there` or `rejoin newer`.
+/// `revert PATH NAME MTIME`, `power PATH NAME MTIME` or `power PATH - MTIME`, `crash` (after the
+/// next job), `kill`, `cut`, `join`, `scan`, `approve`, `reject`, `role both` or `role send` or
+/// `role receive`, `overrule`, `giveup`, `rejoin here` or `rejoin there` or `rejoin newer`.
 ///
 /// # Panics
 /// When the script has a mistake: scripts are written in tests.
@@ -121,6 +124,10 @@ fn act(text: &str) -> (usize, Op) {
         ["i", at] => Op::Ignore(Some(path(at))),
         ["lose"] => Op::LoseStore,
         ["revert", at, name, mtime] => Op::Revert(path(at), (*name).to_owned(), number(mtime)),
+        ["power", at, "-", mtime] => Op::PowerLoss(path(at), None, number(mtime)),
+        ["power", at, name, mtime] => {
+            Op::PowerLoss(path(at), Some((*name).to_owned()), number(mtime))
+        }
         ["crash"] => Op::CrashAfterSettle,
         ["kill"] => Op::Crash,
         ["cut"] => Op::Cut,

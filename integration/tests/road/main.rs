@@ -24,6 +24,7 @@ mod joins;
 mod large;
 mod limits;
 mod pairing;
+mod power;
 mod report;
 mod roles;
 mod rules;

@@ -33,6 +33,9 @@ impl Engine {
         {
             return Ok(next);
         }
+        if news.from == From::Index && ours.is_emptied() && ours.record == *theirs {
+            return self.refill(path, news, ours, draft);
+        }
         let not_here = matches!(ours.local.standing, Standing::Ignored | Standing::Unsupported);
         let kept_off = not_here && ours.record == *theirs;
         match reconcile(&ours.record, theirs) {

@@ -20,6 +20,7 @@ mod observing;
 mod parents;
 mod roles;
 mod settling;
+mod suspects;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,8 @@ pub struct EngineConfig {
     pub shared: BTreeSet<DeviceId>,
     /// Files that hold rules and travel first.
     pub rule_files: BTreeSet<RelPath>,
+    /// Whether the machine has stopped without warning since this store was last used.
+    pub shaken: bool,
 }
 
 /// One folder's state machine.
@@ -94,6 +97,10 @@ pub struct Engine {
     looked: u64,
     /// Whether a whole look has ended since the start, attested.
     walked: bool,
+    /// Whether the machine has stopped without warning before this start.
+    shaken: bool,
+    /// The users' bytes of every change up to here are known to be durable.
+    bytes_durable: Seq,
     ready: VecDeque<Job>,
     burst: burst::Burst,
     /// Whether much was touched here and is still to be looked at.
@@ -205,6 +212,8 @@ impl Engine {
             looks: BTreeMap::new(),
             looked: 0,
             walked: false,
+            shaken: config.shaken,
+            bytes_durable: last,
             ready: VecDeque::new(),
             burst: burst::Burst::default(),
             stirred: false,
@@ -254,6 +263,7 @@ impl Engine {
                 self.fetched(now, ticket, outcome, &mut draft)?;
             }
             Event::Settled { outcomes } => self.settled(now, outcomes, &mut draft)?,
+            Event::BytesDurable { seq } => self.bytes_are_durable(seq, &mut draft)?,
             Event::Persisted { seq } => {
                 self.persisting = false;
                 let before = self.durable;

@@ -248,8 +248,8 @@ impl Engine {
         let standing = self.standing_of_own(entry.as_ref());
         let dot = self.dot_of(self.coming_dot().counter, standing);
         let local = Local { seen: Some(found.stat), standing, ..Local::default() };
-        let meaning = observe::found(entry.as_ref(), found, dot, draft.marks().surveyed);
-        if matches!(meaning, Meaning::Written(_) | Meaning::Apart(_)) {
+        let meaning = observe::found(entry.as_ref(), found, dot, self.memory(draft));
+        if matches!(meaning, Meaning::Written(_) | Meaning::Apart(_) | Meaning::Suspect(_)) {
             self.next_dot();
         }
         match meaning {
@@ -262,6 +262,13 @@ impl Engine {
             Meaning::Written(record) => {
                 self.mind_own_parents(path, draft)?;
                 self.put_own(path, *record, local, draft);
+            }
+            // Whoever was told of the version that is lost gives it back when he hears of this.
+            Meaning::Suspect(record) => self.put_own(path, *record, local, draft),
+            Meaning::Emptied => {
+                if let Some(entry) = entry {
+                    self.emptied(path, entry, local, draft);
+                }
             }
             Meaning::Apart(record) => {
                 let known = entry.map(|e| e.record);

@@ -35,6 +35,7 @@ impl Folder {
             counters: 1..1 << 40,
             shared: [THEM.device].into(),
             rule_files: BTreeSet::new(),
+            shaken: false,
         };
         let engine = Engine::new(config, &index).unwrap();
         Self { engine, index, settled: 0, acked: BTreeSet::new() }

@@ -128,6 +128,11 @@ pub enum Event {
         /// The store is durable up to here.
         seq: Seq,
     },
+    /// All that lay on the disk when our log ended at `seq` is durable, users' bytes too.
+    BytesDurable {
+        /// A sequence of our log.
+        seq: Seq,
+    },
     /// After a crash: a job was under way. Comes before the first look.
     IntentFound {
         /// All that the job would have made true.
@@ -301,6 +306,8 @@ pub enum Problem {
     Settle(SettleError),
     /// Its bytes did not come; they are asked for again.
     Pull(PullError),
+    /// A power loss has emptied it before its bytes were durable; peers are asked for them.
+    Emptied,
 }
 
 /// How far a peer and we are apart.

@@ -1,6 +1,6 @@
 //! What this device keeps about one path: the synced record and the local columns beside it.
 
-use super::{DeviceId, Record, Seq};
+use super::{DeviceId, Kind, Record, Seq};
 
 /// What `stat` said when the content was last known to be the record's. While it still says so,
 /// the file need not be read again.
@@ -73,4 +73,13 @@ pub struct Entry {
     pub seq: Seq,
     /// The part of this device alone.
     pub local: Local,
+}
+
+impl Entry {
+    /// Tells whether a power loss has emptied the file that the record is of.
+    #[must_use]
+    pub fn is_emptied(&self) -> bool {
+        let seen = self.local.seen.is_some_and(|seen| seen.size == 0);
+        self.record.kind == Kind::File && self.record.size > 0 && self.local.is_here() && seen
+    }
 }

@@ -140,13 +140,13 @@ impl Folder {
         let entry = self.index.get(&found.path).unwrap();
         let dot = self.dot();
         let local = Local { seen: Some(found.stat), ..Local::default() };
-        match observe::found(entry.as_ref(), found, dot, true) {
-            Meaning::Nothing => {}
+        match observe::found(entry.as_ref(), found, dot, observe::Memory::Whole) {
+            Meaning::Nothing | Meaning::Emptied => {}
             Meaning::Restat => {
                 let locals = vec![(found.path.clone(), local)];
                 self.index.commit(Batch { locals, ..Batch::default() }).unwrap();
             }
-            Meaning::Written(record) | Meaning::Apart(record) => {
+            Meaning::Written(record) | Meaning::Apart(record) | Meaning::Suspect(record) => {
                 self.put(found.path.clone(), *record, local);
             }
         }

@@ -388,6 +388,8 @@ fn is_as_known(entry: Option<&Entry>, kind: Kind, stat: &StatKey) -> bool {
         (None, _) => false,
         // Its times and size change with every name in it.
         (Some(seen), Kind::Directory) => seen.inode == stat.inode && seen.mode == stat.mode,
+        // Looked at each time, until its bytes are there again.
+        (Some(_), Kind::File) if entry.is_emptied() => false,
         (Some(seen), Kind::File | Kind::Symlink | Kind::Tombstone) => seen == stat,
     }
 }

@@ -37,10 +37,10 @@ pub struct Life {
     pub unclean_boot: bool,
 }
 
-/// Decides which life this start is: a new incarnation when the store or the ledger is new or
-/// was moved aside, when they do not belong together, or when the store is behind the ledger's
-/// watermark. A store of the last two kinds is moved aside here, and an empty one takes its
-/// place.
+/// Decides which life this start is: a new incarnation when the machine stopped without warning,
+/// when the store or the ledger is new or was moved aside, when they do not belong together, or
+/// when the store is behind the ledger's watermark. A store of the last two kinds is moved aside
+/// here, and an empty one takes its place.
 ///
 /// # Errors
 /// [`LedgerError`] when the ledger cannot be written, [`LedgerError::Store`] when the store
@@ -69,6 +69,9 @@ fn begin(
     let mut why = Vec::new();
     if ledger.fact(REINCARNATE).is_some() {
         why.push("another device has heard of this one since what it remembers".to_owned());
+    }
+    if unclean_boot {
+        why.push("the machine stopped while syncd ran".to_owned());
     }
     match &ledger_opened {
         LedgerOpened::Existing => {}
@@ -136,11 +139,17 @@ fn distrust(store: &Store, ledger: &Ledger) -> Result<Option<String>, LedgerErro
     }
 }
 
-/// Names the run of the machine's kernel, where the system tells it.
+/// Names the run of the machine, where the system tells it, or by [`BOOT_ID`].
 fn boot_id() -> Option<String> {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+    let told = std::env::var(BOOT_ID).or_else(|_| std::fs::read_to_string(KERNEL_BOOT_ID));
+    Some(told.ok()?.trim().to_owned()).filter(|id| !id.is_empty())
 }
+
+/// Names the run of the machine where its kernel does not: in a virtual machine that is stopped
+/// from outside and goes on, or in tests.
+const BOOT_ID: &str = "SYNCD_BOOT_ID";
+
+const KERNEL_BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 #[cfg(test)]
 mod tests {
@@ -267,7 +276,9 @@ mod tests {
                 ledger.end_cleanly().unwrap();
             }
             drop(ledger);
-            assert_eq!(start(home.path(), now).2.unclean_boot, unclean, "{because}");
+            let next = start(home.path(), now).2;
+            assert_eq!((next.unclean_boot, next.fresh), (unclean, unclean), "{because}");
+            assert!(next.index_kept, "{because}: the index goes on");
         }
     }
 }

@@ -71,6 +71,10 @@ pub(super) fn told(problem: &Problem) -> (String, &'static str) {
     match problem {
         Problem::Settle(error) => (error.to_string(), settle_remedy(error)),
         Problem::Pull(error) => (error.to_string(), pull_remedy(*error)),
+        Problem::Emptied => (
+            "the machine stopped before its bytes were on the disk, and it is empty now".to_owned(),
+            "wait for a device that has its bytes; or write the file, as it is meant to be",
+        ),
     }
 }
 

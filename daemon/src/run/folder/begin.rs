@@ -221,6 +221,7 @@ fn engine_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Engine, 
         counters,
         shared: folder.config().devices.into_iter().collect(),
         rule_files: RelPath::parse(".stignore").into_iter().collect(),
+        shaken: daemon.shaken,
     };
     Engine::new(config, &parts.index).map_err(|error| Halt::of("the index cannot be read", &error))
 }
@@ -233,6 +234,7 @@ fn workers_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Workers
     let settles =
         settles::start_settling(folder.clone(), parts.clone(), ledger.clone()).map_err(failed)?;
     let persists = settles::start_persisting(folder.clone(), store, ledger).map_err(failed)?;
+    let syncs = settles::start_syncing(folder.clone(), parts.clone()).map_err(failed)?;
     let ears = folder.clone();
     let scope = Arc::clone(&parts.scope);
     let watcher = Watcher::start(&parts.root, scope, move |heard| ears.note(Note::Heard(heard)));
@@ -244,7 +246,7 @@ fn workers_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Workers
         }
     };
     let bases = bases::start(folder.clone(), parts.clone()).map_err(failed)?;
-    Ok(Workers { looks, settles, persists, bases, watcher })
+    Ok(Workers { looks, settles, persists, syncs, bases, watcher })
 }
 
 /// Lists what jobs that a crash cut short would have made true.

@@ -71,6 +71,8 @@ pub enum Note {
     Scan(oneshot::Sender<LookReport>),
     /// Answer once everything that happened before this is in the index.
     Settle(oneshot::Sender<Seq>),
+    /// All bytes on the root's disk were durable after our log had come this far.
+    BytesDurable(Seq),
     /// Somebody wants to know or do something with the engine at hand.
     Ask(Box<dyn FnOnce(&mut FolderThread) + Send>),
     /// End.

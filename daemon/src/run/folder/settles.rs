@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::Receiver;
 
+use rustix::fd::AsFd;
 use syncd_core::engine::Event;
 use syncd_core::flow::index::Index;
 use syncd_core::flow::settle::{Becoming, Job, Placed, SettleError, Step, Ticket, Trouble};
@@ -12,6 +13,7 @@ use syncd_core::model::{ContentId, FolderId, RelPath, Seq, Standing};
 use super::worker::Worker;
 use super::{Folder, Note, Parts};
 use crate::flow::index::{FolderIndex, Intent, IntentBatch, Ledger, Store};
+use crate::world::disk::system;
 
 /// Starts the worker that takes batches of jobs.
 pub(super) fn start_settling(
@@ -157,4 +159,23 @@ fn unsupported(index: &FolderIndex) -> Option<BTreeSet<ContentId>> {
         true
     });
     walked.ok().map(|_| found)
+}
+
+/// Starts the worker that makes users' bytes durable, all of the root's disk at once.
+pub(super) fn start_syncing(folder: Folder, parts: Parts) -> std::io::Result<Worker<Seq>> {
+    Worker::start(format!("sync {}", folder.id()), move |orders: Receiver<Seq>| {
+        while let Ok(seq) = orders.recv() {
+            let root = parts.root.open_dir(&RelPath::root());
+            match root.map(|fd| system::sync_file_system(fd.as_fd())) {
+                Ok(Ok(())) => folder.note(Note::BytesDurable(seq)),
+                // Nothing is taken for durable; the next order tries again.
+                Ok(Err(error)) => {
+                    tracing::warn!(folder = %folder.id(), %error, "bytes were not made durable");
+                }
+                Err(error) => {
+                    tracing::warn!(folder = %folder.id(), %error, "bytes were not made durable");
+                }
+            }
+        }
+    })
 }

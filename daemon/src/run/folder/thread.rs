@@ -43,6 +43,8 @@ pub(super) struct Workers {
     pub(super) persists: Worker<PersistOrder>,
     /// Takes orders to keep bases.
     pub(super) bases: Worker<()>,
+    /// Makes users' bytes durable, up to a sequence of our log.
+    pub(super) syncs: Worker<Seq>,
     /// Hears of changes; `None` where nothing can be watched.
     pub(super) watcher: Option<Watcher>,
 }
@@ -76,6 +78,7 @@ pub struct FolderThread {
     scanned: Instant,
     tidied: Instant,
     tidyings: u32,
+    synced: Instant,
     failed: Option<String>,
 }
 
@@ -107,6 +110,7 @@ impl FolderThread {
             scanned: now,
             tidied: now,
             tidyings: 0,
+            synced: now,
             failed: None,
         }
     }
@@ -211,6 +215,7 @@ impl FolderThread {
                 self.links.insert(peer, link);
                 self.tell(Event::PeerUp { peer, hello });
             }
+            Note::BytesDurable(seq) => self.bytes_are_durable(seq),
             Note::Scan(done) => self.scan(Some(done)),
             Note::Settle(done) => self.settle(done),
             Note::Ask(act) => act(self),

@@ -21,12 +21,29 @@ pub enum Meaning {
     /// Something that the index knows from peers but never placed here lies here now with other
     /// bytes: a write that has seen nothing of the entry, to be reconciled with it.
     Apart(Box<Record>),
+    /// What a power loss has left of a file whose bytes were not durable: a write that has seen
+    /// nothing, so that whoever holds what was told of the file gives it back.
+    Suspect(Box<Record>),
+    /// All that a power loss has left is the name: nobody is told.
+    Emptied,
+}
+
+/// What this device can know of what lay in the folder before it looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// The store knows all that ever lay there.
+    Whole,
+    /// The store has not seen the whole of the folder yet: what it does not know was there before.
+    New,
+    /// The machine has stopped without warning, and the folder was not looked at since: bytes that
+    /// are not known to be durable may be older ones, or gone.
+    Shaken,
 }
 
 /// Decides what it means that `found` lies at a path whose entry is `entry`. A write gets `dot`.
-/// Until the folder was `surveyed` by this store, what it did not know was there before it.
 #[must_use]
-pub fn found(entry: Option<&Entry>, found: &Found, dot: Dot, surveyed: bool) -> Meaning {
+pub fn found(entry: Option<&Entry>, found: &Found, dot: Dot, memory: Memory) -> Meaning {
+    let surveyed = memory != Memory::New;
     let alone = || Record { found: !surveyed, ..write(None, found, dot) };
     let Some(entry) = entry else { return Meaning::Written(Box::new(alone())) };
     let looks = alone().looks_like(&entry.record);
@@ -35,6 +52,13 @@ pub fn found(entry: Option<&Entry>, found: &Found, dot: Dot, surveyed: bool) -> 
         // life, or placed it, nobody here has written after that delete.
         (Standing::Settled, false) if !surveyed && entry.record.version.seen(dot.writer) == 0 => {
             Meaning::Apart(Box::new(alone()))
+        }
+        (Standing::Settled, true) if entry.is_emptied() && is_empty(found) => Meaning::Emptied,
+        (Standing::Settled, true) if memory == Memory::Shaken && is_suspect(entry, found) => {
+            match is_empty(found) {
+                true => Meaning::Emptied,
+                false => Meaning::Suspect(Box::new(alone())),
+            }
         }
         // A directory that only ignored content keeps alive stays deleted (MERGING, M14).
         (Standing::Ignored, false) if found.kind == Kind::Directory => Meaning::Nothing,
@@ -45,6 +69,16 @@ pub fn found(entry: Option<&Entry>, found: &Found, dot: Dot, surveyed: bool) -> 
         (_, true) if looks => Meaning::Restat,
         (_, true) => Meaning::Apart(Box::new(alone())),
     }
+}
+
+fn is_empty(found: &Found) -> bool {
+    found.kind == Kind::File && found.stat.size == 0
+}
+
+/// Tells whether a file holds other bytes than its record says, which nobody has made durable.
+fn is_suspect(entry: &Entry, found: &Found) -> bool {
+    let files = entry.record.kind == Kind::File && found.kind == Kind::File;
+    files && !entry.local.data_durable && found.content != entry.record.content
 }
 
 /// Decides what it means that nothing lies at a path whose entry is `entry`: the tombstone to
@@ -151,15 +185,36 @@ mod tests {
         let theirs_deleted = deleted_by(&[dot(2, 4)], theirs);
         let ours_deleted = deleted_by(&[dot(2, 4)], dot(1, 8));
         let placed_and_deleted = deleted_by(&[dot(1, 3)], theirs);
-        for (entry, surveyed, found_apart, because) in [
-            (None, false, (true, true), "nobody has told us of it"),
-            (None, true, (false, true), "it was not there when we looked at the whole"),
-            (Some(&theirs_deleted), false, (true, true), "we hear of the delete before we look"),
-            (Some(&theirs_deleted), true, (false, false), "written after the delete was made true"),
-            (Some(&ours_deleted), false, (false, false), "a user here deleted it, and wrote again"),
-            (Some(&placed_and_deleted), false, (false, false), "it was gone, and is written again"),
+        for (entry, memory, found_apart, because) in [
+            (None, Memory::New, (true, true), "nobody has told us of it"),
+            (None, Memory::Whole, (false, true), "it was not there when we looked at the whole"),
+            (None, Memory::Shaken, (false, true), "a file is new, however the machine stopped"),
+            (
+                Some(&theirs_deleted),
+                Memory::New,
+                (true, true),
+                "told of the delete before the look",
+            ),
+            (
+                Some(&theirs_deleted),
+                Memory::Whole,
+                (false, false),
+                "written after the delete was made true",
+            ),
+            (
+                Some(&ours_deleted),
+                Memory::New,
+                (false, false),
+                "a user here deleted it, and wrote again",
+            ),
+            (
+                Some(&placed_and_deleted),
+                Memory::New,
+                (false, false),
+                "it was gone, and is written again",
+            ),
         ] {
-            let meaning = found(entry, &file("x"), ours, surveyed);
+            let meaning = found(entry, &file("x"), ours, memory);
             let (Meaning::Written(record) | Meaning::Apart(record)) = meaning else {
                 panic!("{because}: {meaning:?}");
             };
@@ -168,6 +223,39 @@ mod tests {
                 found_apart,
                 "{because}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_power_loss_left_is_told_apart_from_an_edit() {
+        let entry = |data_durable| {
+            let record = write(None, &file("new"), dot(1, 3));
+            let seen = Some(file("new").stat);
+            Entry { record, seq: 3, local: Local { seen, data_durable, ..Local::default() } }
+        };
+        let empty = Found { stat: StatKey { size: 0, ..file("").stat }, ..file("") };
+        let (edited, kept) = (file("old"), file("new"));
+        for (durable, memory, there, means, because) in [
+            (false, Memory::Shaken, &edited, "suspect", "an older version, or half a new one"),
+            (false, Memory::Shaken, &empty, "emptied", "the name alone was written"),
+            (false, Memory::Shaken, &kept, "nothing new", "nothing was lost"),
+            (true, Memory::Shaken, &edited, "written", "it was durable: a user wrote since"),
+            (true, Memory::Shaken, &empty, "written", "and a user may empty a file"),
+            (false, Memory::Whole, &edited, "written", "the machine never stopped"),
+            (false, Memory::Whole, &empty, "written", "nor here"),
+        ] {
+            let meaning = found(Some(&entry(durable)), there, dot(1, 9), memory);
+            let shown = match meaning {
+                Meaning::Suspect(record) => {
+                    assert_eq!(record.version, Version::of(dot(1, 9)), "{because}: it saw nothing");
+                    "suspect"
+                }
+                Meaning::Emptied => "emptied",
+                Meaning::Written(_) => "written",
+                Meaning::Restat => "nothing new",
+                Meaning::Nothing | Meaning::Apart(_) => "something else",
+            };
+            assert_eq!(shown, means, "{because}");
         }
     }
 }

@@ -1,9 +1,15 @@
 //! What a folder's thread does every second.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::FolderThread;
+use syncd_core::engine::Event;
+use syncd_core::model::Seq;
+
+use super::{FolderThread, Note};
 use crate::run::folder::settles;
+
+/// How often bytes that users wrote are made durable. Nobody else syncs what an editor wrote.
+const SYNC_EVERY: Duration = Duration::from_secs(4);
 
 /// Old versions are pruned every so many tidyings.
 const PRUNE_EVERY: u32 = 600;
@@ -21,6 +27,12 @@ impl FolderThread {
         }
         // One that has ended keeps no more bases, and nothing depends on them.
         let _ = self.workers.bases.order(());
+        if self.synced.elapsed() >= SYNC_EVERY
+            && self.engine.bytes_durable() < self.engine.durable_seq()
+        {
+            self.synced = Instant::now();
+            self.workers.syncs.order(self.engine.durable_seq());
+        }
         let is_due = self.parts.hands.is_pruning_due();
         if is_due || self.tidyings.is_multiple_of(PRUNE_EVERY) {
             settles::prune(self.folder.id(), &self.parts);
@@ -29,6 +41,14 @@ impl FolderThread {
             self.failed = Some(problem.to_string());
         } else if self.parts.hands.are_cut_off() {
             self.failed = Some("its '.syncd' was removed; it is made again".to_owned());
+        }
+    }
+
+    /// Notes that users' bytes are durable, a part at a time so that nobody waits long.
+    pub(super) fn bytes_are_durable(&mut self, seq: Seq) {
+        self.tell(Event::BytesDurable { seq });
+        if self.engine.bytes_durable() < seq {
+            self.folder.note(Note::BytesDurable(seq));
         }
     }
 }

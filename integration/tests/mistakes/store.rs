@@ -242,7 +242,7 @@ fn a_damaged_index_or_ledger_is_moved_aside_and_deletes_nothing() {
         }
         let aside = at(&format!("{name}.broken-1"));
         assert_eq!(aside.exists(), !name.contains(' '), "{harm}: moved aside, never deleted");
-        assert!(pair.devbox.log_end().contains("joined as if for the first time"), "{harm}: said");
+        assert!(pair.devbox.log_end().contains("a new incarnation begins"), "{harm}: said");
     }
 }
 

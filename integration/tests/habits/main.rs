@@ -14,6 +14,7 @@ mod git;
 mod git_clones;
 mod logs;
 mod moves;
+mod open_files;
 mod watchers;
 
 use std::fs;

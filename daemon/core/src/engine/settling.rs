@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::draft::Draft;
 use super::incoming::From;
-use super::working::RETRY_MS;
+use super::working::{OPEN_RETRY_MS, RETRY_MS};
 use super::{Action, Engine, Intended, Notice, Problem};
 use crate::flow::detect::Look;
 use crate::flow::index::{Index, IndexError};
@@ -212,6 +212,7 @@ impl Engine {
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
         let path = flight.path.clone();
+        let mut wait_ms = RETRY_MS;
         match error {
             SettleError::Displaced { path: at, kept, stat } => {
                 let placed = [Placed { path: at, stat: Some(stat), durable: false }];
@@ -254,13 +255,13 @@ impl Engine {
                 self.unwait(&path);
                 return Ok(());
             }
+            SettleError::Busy { .. } => wait_ms = OPEN_RETRY_MS,
             SettleError::Collides { .. }
-            | SettleError::Busy { .. }
             | SettleError::NoRoom { .. }
             | SettleError::Trouble { .. } => {}
         }
         self.problems.insert(path.clone(), Problem::Settle(error));
-        self.retry(&path, now, RETRY_MS);
+        self.retry(&path, now, wait_ms);
         Ok(())
     }
 

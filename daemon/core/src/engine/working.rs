@@ -176,3 +176,7 @@ impl Engine {
 
 /// A failed step or fetch is tried again after this long.
 pub(super) const RETRY_MS: u64 = 1000;
+
+/// A file that another program has open for writing is asked for again after this long: most are
+/// closed within moments.
+pub(super) const OPEN_RETRY_MS: u64 = 250;

@@ -1,8 +1,8 @@
 //! Late writes: a program that had a file open when it was replaced still writes to the old one.
 //!
 //! The old inode lies in the trash, where nobody would see those bytes. So it is looked at for
-//! ten minutes; when it changed it becomes a conflict copy beside its path, the program goes on
-//! writing to that, and nothing is lost.
+//! ten minutes, and for as long as a program has it open; when it changed it becomes a conflict
+//! copy beside its path, the program goes on writing to that, and nothing is lost.
 
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,17 @@ impl Watched {
     /// Returns its id in the trash.
     pub(super) fn id(&self) -> u64 {
         self.moved.seq
+    }
+
+    /// Returns its name in the trash, and its inode.
+    pub(super) fn file(&self) -> (String, u64) {
+        (self.moved.name(), self.moved.inode)
+    }
+
+    /// Lets its time be over.
+    #[cfg(test)]
+    pub(super) fn expire(&mut self) {
+        self.until = Instant::now();
     }
 }
 
@@ -73,10 +84,11 @@ impl Hands {
         let mut found = Vec::new();
         let watched = std::mem::take(&mut *locked(&self.inner.watched));
         let mut still = Vec::with_capacity(watched.len());
+        let mut over = Vec::new();
         for one in watched {
             match self.look_late(&one.moved) {
                 Ok(None) if one.until > Instant::now() => still.push(one),
-                Ok(None) => {}
+                Ok(None) => over.push(one),
                 Ok(Some(late)) => found.push(Ok(late)),
                 Err(error) => {
                     found.push(Err(error));
@@ -84,10 +96,20 @@ impl Hands {
                 }
             }
         }
+        still.extend(self.still_open(over));
         let mut watched = locked(&self.inner.watched);
         still.append(&mut watched);
         *watched = still;
         found
+    }
+
+    /// Goes on looking at what a program still has open for writing.
+    fn still_open(&self, over: Vec<Watched>) -> Vec<Watched> {
+        let open = self.open_in_trash(&over.iter().map(Watched::file).collect());
+        let until = Instant::now() + Duration::from_millis(WATCH_MS);
+        let mut over = over;
+        over.retain(|one| open.contains(&one.moved.name()));
+        over.into_iter().map(|one| Watched { until, ..one }).collect()
     }
 
     fn look_late(&self, moved: &Moved) -> Result<Option<LateWrite>, SettleError> {

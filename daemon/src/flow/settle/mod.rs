@@ -26,6 +26,7 @@ mod inherit;
 mod journal;
 mod kept;
 mod late;
+mod open;
 mod ready;
 mod replace;
 mod restart;
@@ -38,12 +39,12 @@ mod testing;
 pub mod trash;
 mod twins;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
 use syncd_core::flow::settle::{SettleError, Ticket, Trouble};
@@ -55,6 +56,7 @@ use disk::{DiskError, Root, system};
 
 pub use bases::{BASE_BYTES_MAX, Base, is_text};
 pub use late::LateWrite;
+pub use open::OPEN_WAIT;
 pub use restart::Recovered;
 pub use staging::{StageError, StagedWriter};
 pub use trash::{Pruned, TrashEntry, TrashError, Why};
@@ -76,6 +78,8 @@ pub struct SettleOptions {
     pub limits: Limits,
     /// Which files are rewritten in place.
     pub in_place: InPlace,
+    /// How long a file that another program has open for writing is waited for.
+    pub open_wait: Duration,
 }
 
 impl fmt::Debug for SettleOptions {
@@ -99,6 +103,11 @@ struct Inner {
     bases: Mutex<BTreeMap<AncestorId, usize>>,
     name_copy: NameCopy,
     in_place: InPlace,
+    open_wait: Duration,
+    /// Since when files are waited for that another program has open for writing.
+    open_since: Mutex<BTreeMap<RelPath, Instant>>,
+    /// Files that were written and not closed since, as far as was heard.
+    unclosed: Mutex<BTreeSet<RelPath>>,
     limits: Mutex<Limits>,
     kept: OwnedFd,
     journal: Mutex<journal::Journal>,
@@ -170,6 +179,9 @@ impl Hands {
                 bases: Mutex::default(),
                 name_copy: options.name_copy,
                 in_place: options.in_place,
+                open_wait: options.open_wait,
+                open_since: Mutex::default(),
+                unclosed: Mutex::default(),
                 limits: Mutex::new(options.limits),
                 kept,
                 journal: Mutex::new(journal),

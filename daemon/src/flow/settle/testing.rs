@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use syncd_core::flow::settle::{Expect, Job, Placed, SettleError, Step, Ticket};
 use syncd_core::model::{ContentId, FolderId, Kind, RelPath};
 use syncd_home::Limits;
 
-use super::{Hands, Moment, SettleOptions, locked};
+use super::{Hands, Moment, OPEN_WAIT, SettleOptions, locked};
 use crate::world::disk::{Abilities, Root};
 
 pub(super) type Hook = Arc<dyn Fn(Moment) + Send + Sync>;
@@ -51,8 +52,15 @@ impl Folder {
     fn in_dir(dir: tempfile::TempDir, lessen: &dyn Fn(&mut Abilities)) -> Self {
         let at = dir.path().join("root");
         std::fs::create_dir(&at).unwrap();
-        let hands = hands_at(&at, lessen);
+        let hands = hands_at(&at, lessen, OPEN_WAIT);
         Self { dir, hands }
+    }
+
+    /// A folder that waits only so long for files that other programs have open.
+    pub(super) fn patient_for(open_wait: Duration) -> Self {
+        let folder = Self::new();
+        let hands = hands_at(&folder.root(), &|_| {}, open_wait);
+        Self { hands, ..folder }
     }
 
     pub(super) fn root(&self) -> PathBuf {
@@ -62,7 +70,7 @@ impl Folder {
     /// As after a crash: nothing remembered but what is on disk.
     pub(super) fn restarted(&self) -> Hands {
         let abilities = self.hands.root().abilities();
-        hands_at(&self.root(), &|a| *a = abilities)
+        hands_at(&self.root(), &|a| *a = abilities, OPEN_WAIT)
     }
 
     pub(super) fn write(&self, name: &str, bytes: &str) {
@@ -178,7 +186,7 @@ pub(super) fn take(hands: &Hands, steps: Vec<Step>) -> Result<Vec<Placed>, Settl
     hands.take(&[job(1, steps)]).remove(0).1
 }
 
-fn hands_at(at: &Path, lessen: &dyn Fn(&mut Abilities)) -> Hands {
+fn hands_at(at: &Path, lessen: &dyn Fn(&mut Abilities), open_wait: Duration) -> Hands {
     let root = Root::open(at).unwrap();
     root.prepare(&FolderId::parse("test").unwrap()).unwrap();
     let mut abilities = root.abilities();
@@ -191,6 +199,7 @@ fn hands_at(at: &Path, lessen: &dyn Fn(&mut Abilities)) -> Hands {
         name_copy: Arc::new(name_copy),
         limits: Limits::default(),
         in_place: Arc::new(|path| path.name().ends_with(b".live")),
+        open_wait,
     };
     Hands::new(root.limited_to(abilities), options).unwrap()
 }

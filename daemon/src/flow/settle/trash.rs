@@ -3,7 +3,7 @@
 //! `.syncd/trash/CONTENT-NUMBER` is the displaced inode itself; the journal beside it says
 //! whence it came. This is the only place where a user's bytes ever end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{self, AtFlags};
@@ -13,6 +13,7 @@ use syncd_core::flow::settle::{SettleError, Trouble};
 use syncd_core::model::{ContentId, Kind, RelPath};
 
 use super::journal::{Moved, parse_trash_name, trash_name};
+use super::late::Watched;
 use super::{Hands, locked};
 use crate::world::disk::{self, system};
 
@@ -221,9 +222,22 @@ impl Hands {
             }
         }
         ended.reverse();
+        self.keep_open(&mut ended);
         let pruned = self.end(&ended)?;
         let bases = self.prune_bases(bytes)?;
         Ok(Pruned { files: pruned.files + bases.files, bytes: pruned.bytes + bases.bytes })
+    }
+
+    /// Leaves out what a program may still write to: those bytes would end unseen.
+    fn keep_open(&self, ended: &mut Vec<TrashEntry>) {
+        let ids: BTreeSet<u64> = ended.iter().map(|entry| entry.id).collect();
+        let watched: BTreeMap<String, u64> = locked(&self.inner.watched)
+            .iter()
+            .filter(|watched| ids.contains(&watched.id()))
+            .map(Watched::file)
+            .collect();
+        let open = self.open_in_trash(&watched);
+        ended.retain(|entry| !open.contains(&trash_name(entry.content, entry.id)));
     }
 
     fn end(&self, entries: &[TrashEntry]) -> Result<Pruned, TrashError> {

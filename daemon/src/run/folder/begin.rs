@@ -19,7 +19,7 @@ use super::thread::{FolderThread, Workers};
 use super::{Folder, FolderScope, Note, Parts, bases, looks, settles};
 use crate::flow::detect::Watcher;
 use crate::flow::index::{Intent, Ledger, RootToken, Store};
-use crate::flow::settle::{Hands, InPlace, SettleOptions};
+use crate::flow::settle::{Hands, InPlace, OPEN_WAIT, SettleOptions};
 use crate::run::{Daemon, Happening};
 use crate::world::disk::{self, DiskError, Root, RootProblem};
 
@@ -193,6 +193,7 @@ fn hands_on(daemon: &Daemon, root: &Root, config: &FolderConfig) -> Result<Hands
         }),
         limits: daemon.config().limits,
         in_place: in_place_of(config)?,
+        open_wait: OPEN_WAIT,
     };
     Hands::new(root.clone(), options).map_err(|error| Halt::of("'.syncd' cannot be used", &error))
 }

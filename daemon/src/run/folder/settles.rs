@@ -38,29 +38,53 @@ fn settle(
     jobs: &[Job],
 ) -> (Outcomes, Option<IntentBatch>) {
     stage_again(parts, jobs);
-    let ready: BTreeMap<Ticket, Result<(), SettleError>> =
-        parts.hands.ready(jobs).into_iter().collect();
-    let is_ready = |job: &&Job| matches!(ready.get(&job.ticket), Some(Ok(())));
-    let taken: Vec<Job> = jobs.iter().filter(is_ready).cloned().collect();
-    let intents: Vec<Intent> = taken.iter().flat_map(|job| intents_of(folder, job)).collect();
-    let batch = match ledger.open_intents(&intents) {
-        Ok(batch) => batch,
+    let (prepared, busy) = std::thread::scope(|scope| {
+        // While the disk is waited for anyway.
+        let asks = parts.hands.asks(jobs);
+        let asked = asks.then(|| scope.spawn(|| parts.hands.open_elsewhere(jobs)));
+        let prepared = prepare(folder, parts, ledger, jobs);
+        // A question that ended badly told of nothing that is open.
+        let busy = asked.and_then(|asked| asked.join().ok()).unwrap_or_default();
+        (prepared, busy)
+    });
+    let (mut refused, batch) = prepared;
+    busy.keys().for_each(|ticket| parts.hands.unready(*ticket));
+    for (ticket, error) in busy {
+        refused.entry(ticket).or_insert(error);
+    }
+    let taken = |job: &&Job| !refused.contains_key(&job.ticket);
+    let taken: Vec<Job> = jobs.iter().filter(taken).cloned().collect();
+    let mut outcomes = parts.hands.take(&taken);
+    outcomes.extend(refused.into_iter().map(|(ticket, error)| (ticket, Err(error))));
+    (outcomes, batch)
+}
+
+/// Makes the jobs' bytes ready and writes their intents; returns why some cannot be taken.
+fn prepare(
+    folder: &Folder,
+    parts: &Parts,
+    ledger: &Ledger,
+    jobs: &[Job],
+) -> (BTreeMap<Ticket, SettleError>, Option<IntentBatch>) {
+    let ready = parts.hands.ready(jobs).into_iter();
+    let mut refused: BTreeMap<Ticket, SettleError> =
+        ready.filter_map(|(ticket, answer)| Some((ticket, answer.err()?))).collect();
+    let is_ready = |job: &&Job| !refused.contains_key(&job.ticket);
+    let intents = jobs.iter().filter(is_ready).flat_map(|job| intents_of(folder, job));
+    match ledger.open_intents(&intents.collect::<Vec<_>>()) {
+        Ok(batch) => (refused, Some(batch)),
         Err(error) => {
             // Nothing was changed on the users' paths: the jobs come again.
             tracing::error!(folder = %folder.id(), %error, "no intent could be written");
-            let failed = |job: &Job| {
+            for job in jobs {
                 parts.hands.unready(job.ticket);
                 let path = job.becomes.last().map(|becoming| becoming.path.clone());
-                let path = path.unwrap_or_else(syncd_core::model::RelPath::root);
-                (job.ticket, Err(SettleError::Trouble { path, trouble: Trouble::Disk }))
-            };
-            return (jobs.iter().map(failed).collect(), None);
+                let path = path.unwrap_or_else(RelPath::root);
+                refused.insert(job.ticket, SettleError::Trouble { path, trouble: Trouble::Disk });
+            }
+            (refused, None)
         }
-    };
-    let mut outcomes = parts.hands.take(&taken);
-    let refused = ready.into_iter().filter_map(|(ticket, answer)| Some((ticket, answer.err()?)));
-    outcomes.extend(refused.map(|(ticket, error)| (ticket, Err(error))));
-    (outcomes, Some(batch))
+    }
 }
 
 /// Stages anew what an earlier batch used up for another path with the same bytes.

@@ -348,6 +348,7 @@ impl FolderThread {
             Heard::Touched { path, hint } => {
                 let now = self.now();
                 self.debouncer.touched(&path, hint, now);
+                self.parts.hands.heard(&path, hint == Hint::Closed);
                 if rules::is_local_rule_file(&path) {
                     self.read_rules();
                 }

@@ -12,6 +12,7 @@ mod identity;
 mod odd;
 mod reach;
 pub mod system;
+pub mod writers;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};

@@ -52,7 +52,7 @@ impl Fixture {
                 let control = Control::open(&socket, None).await.unwrap();
                 tell.send(()).unwrap();
                 let stop = async { stopped.await.unwrap_or_default() };
-                control.serve(desk, stop).await.unwrap();
+                control.serve(desk, || false, stop).await.unwrap();
             });
         });
         told.recv().unwrap();

@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 use super::{Ailment, Daemon};
 use crate::flow::index::Failure;
 use crate::world::net::{Rate, RateLimits};
+use crate::world::spare;
 
 /// How often the settings file and the clocks are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -35,6 +36,7 @@ pub(super) async fn watch(daemon: Arc<Daemon>) {
             daemon.net.wake();
         }
         slept = now;
+        spare::fill();
         look_at_stores(&daemon).await;
         let newest = stamp_of(&daemon);
         // Read once they rest: an editor may be in the middle of writing them.

@@ -21,6 +21,7 @@ use super::{Ailments, Daemon, Happening, Happenings, SERVING_MAX, Unfinished, fo
 use crate::flow::index::{Ledger, REINCARNATE, Store, begin_life};
 use crate::world::control::{Control, Http};
 use crate::world::net::{self, NetConfig, NetEvent};
+use crate::world::spare;
 
 /// How long folders may take to end. A stop takes less than 5 s.
 const END_MAX: Duration = Duration::from_secs(4);
@@ -109,6 +110,7 @@ pub async fn run(home: Home) -> anyhow::Result<Ended> {
         daemon.add_folder(folder::begin(&daemon, settings)?);
     }
     let control = open_control(&lock, &home, &config).await?;
+    spare::fill();
     tokio::spawn(listen(Arc::clone(&daemon), events));
     tokio::spawn(changes::watch(Arc::clone(&daemon)));
     notify(&[NotifyState::Ready]);
@@ -129,7 +131,8 @@ async fn serve(daemon: &Arc<Daemon>, control: Control) -> anyhow::Result<Ended> 
             () = daemon.anew.notified() => is_anew.store(true, Ordering::Relaxed),
         }
     };
-    control.serve(Arc::new(FrontDesk::new(Arc::clone(daemon))), stop).await?;
+    let desk = Arc::new(FrontDesk::new(Arc::clone(daemon)));
+    control.serve(desk, spare::give_up_one, stop).await?;
     // A store or a lane that waits for a failed disk must not hold up the end: a little after the
     // folders had their time.
     if tokio::time::timeout(END_MAX + STORE_MAX, end(daemon)).await.is_err() {

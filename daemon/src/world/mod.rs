@@ -3,3 +3,4 @@
 pub mod control;
 pub mod disk;
 pub mod net;
+pub mod spare;

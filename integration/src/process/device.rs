@@ -426,11 +426,11 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String
 }
 
 /// Returns a TCP port that nobody uses now. They lie below those that the system gives to
-/// outgoing connections, and each process begins elsewhere, so that a daemon that is started
-/// again finds its port still free.
+/// outgoing connections, and each process begins elsewhere, far from one that was started right
+/// before it, so that a daemon finds its port still free, also when it is started again.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let begin = u16::try_from(std::process::id() % 11_000).unwrap_or_default();
+    let begin = u16::try_from(u64::from(std::process::id()) * 251 % 11_000).unwrap_or_default();
     for _ in 0..11_000 {
         let port = 20_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed) % 11_000) % 11_000;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {

@@ -6,6 +6,8 @@ use std::os::unix::fs::symlink;
 use rustix::io::Errno;
 use syncd_integration::process::{FOLDER, Pair, lacking, write, write_noise};
 
+use super::says;
+
 /// What a folder's files do in a day.
 fn work(pair: &Pair, round: &str) {
     for (ours, theirs) in pair.sides() {
@@ -84,4 +86,18 @@ fn without_what_makes_copies_cheap_it_copies() {
         libc::SYS_io_uring_setup,
     ];
     works_without(&calls, "a strict sandbox");
+}
+
+#[test]
+fn a_sandbox_that_refuses_to_sync_the_index_is_named_at_the_start() {
+    let call = [libc::SYS_sync_file_range];
+    let mut pair = Pair::new();
+    pair.devbox.stop();
+    let words = ["sync_file_range", "sandbox", "allow it"];
+    lacking(&call, Errno::PERM, || says(&pair.devbox.refuses(), 1, &words, "an index that is"));
+    fs::remove_dir_all(pair.devbox.home().join("index")).unwrap();
+    lacking(&call, Errno::PERM, || says(&pair.devbox.refuses(), 1, &words, "a new index"));
+    // Where the call is not known there is another way.
+    lacking(&call, Errno::NOSYS, || pair.devbox.start());
+    work(&pair, "without");
 }

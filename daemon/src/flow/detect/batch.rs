@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use syncd_core::flow::detect::{Found, Seen};
+use syncd_core::flow::detect::{Found, Look, Seen};
 use syncd_core::flow::settle::Trouble;
 use syncd_core::model::{ContentId, Kind, RelPath, StatKey};
 
@@ -134,6 +134,9 @@ impl Item {
             }
             (What::File { .. }, Some(Outcome::Trouble(trouble))) => {
                 report.broken_off |= trouble == Trouble::Disk;
+                if trouble == Trouble::Exhausted {
+                    report.starved.push(Look::Path(path.clone()));
+                }
                 report.problems.push(Problem::of(path, trouble));
                 return None;
             }

@@ -10,7 +10,7 @@ mod ground;
 mod links;
 mod scan;
 
-use syncd_core::flow::detect::Seen;
+use syncd_core::flow::detect::{Look, Seen};
 use syncd_core::flow::digest::BlockList;
 use syncd_core::flow::settle::Trouble;
 use syncd_core::model::{ContentId, RelPath};
@@ -81,6 +81,9 @@ pub struct LookReport {
     /// new that the next write might not show. What was found of the latter carries
     /// [`UNTRUSTED_CTIME`].
     pub again: Vec<RelPath>,
+    /// What could not be looked at because no descriptor or memory was left, in the order of the
+    /// walk: to be looked at when there is. Nothing else tells of a change there again.
+    pub starved: Vec<Look>,
     /// How many names were looked at.
     pub names: u64,
     /// How many bytes were read and hashed.

@@ -360,6 +360,9 @@ impl Walk<'_, '_> {
                 let trouble = trouble_of(*source);
                 self.report.complete = false;
                 self.report.broken_off |= trouble == Trouble::Disk;
+                if trouble == Trouble::Exhausted {
+                    self.report.starved.push(Look::Tree(path.clone()));
+                }
                 self.report.problems.push(Problem::of(path.clone(), trouble));
             }
         }

@@ -18,6 +18,15 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::world::spare;
+
+/// How often it is tried again while there is no descriptor.
+const DESCRIPTOR_WAIT: Duration = Duration::from_millis(100);
+
+/// How long. Then the daemon begins anew, and with it all that it holds open.
+const DESCRIPTOR_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The files of one open store that must reach the disk.
 #[derive(Debug)]
@@ -35,9 +44,19 @@ impl Durable {
         Ok(Self { dir: dir.to_owned(), db, blobs: Mutex::default() })
     }
 
-    /// Syncs what sled writes while it runs.
+    /// Syncs what sled writes while it runs. Waits for a descriptor while there is none: nothing
+    /// has failed to be written.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.sync_blobs()?;
+        let until = Instant::now() + DESCRIPTOR_WAIT_MAX;
+        loop {
+            spare::make_room();
+            match self.sync_blobs() {
+                Err(error) if spare::has_none(&error) && Instant::now() < until => {
+                    std::thread::sleep(DESCRIPTOR_WAIT);
+                }
+                synced => break synced?,
+            }
+        }
         self.db.sync_data()
     }
 

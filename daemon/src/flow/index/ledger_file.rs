@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::ledger::{LedgerError, LedgerOpened};
 use super::ledger_format::{self, Line, State, Unreadable};
+use crate::world::spare;
 
 /// A ledger is looked at for compacting from this size on.
 const COMPACT_BYTES: u64 = 1 << 20;
@@ -111,6 +112,7 @@ impl Book {
         if self.end < self.compact_at {
             return Ok(());
         }
+        spare::make_room();
         // What was told is safe already: a full disk only means that the file stays long.
         let Ok((file, end)) = write_new(&self.path, &self.state) else {
             self.compact_at = self.end + COMPACT_BYTES;

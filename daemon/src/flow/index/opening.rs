@@ -74,6 +74,16 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// A sandbox refuses a call that sled cannot do without, where one that did not know it would
+    /// be fine. Allow it.
+    #[error(
+        "the index at {dir} cannot be made durable here: a sandbox refuses the system call \
+         sync_file_range; allow it for syncd"
+    )]
+    CallRefused {
+        /// Where it lies.
+        dir: PathBuf,
+    },
     /// A broken store could not be moved out of the way. Move it by hand.
     #[error("the broken index at {dir} cannot be moved aside")]
     Stuck {
@@ -171,6 +181,7 @@ fn open_once(dir: &Path) -> Result<(Trees, Opened), Refusal> {
         && fs::metadata(dir.join("db")).is_ok_and(|log| log.len() > 0);
     let trees = match read_patiently(dir)? {
         Reading::Whole(trees) => {
+            guarded(|| trees.try_write()).map_err(|fault| refusal_of_write(dir, fault))?;
             // sled has just renamed a snapshot and may now write over what the last one needs.
             trees.durable.sync_all_files().map_err(refused)?;
             return Ok((*trees, Opened::Existing));
@@ -193,7 +204,7 @@ fn open_once(dir: &Path) -> Result<(Trees, Opened), Refusal> {
         })
         .map_err(refused)?;
     let id = getrandom::u64().map_err(|_| Refusal::Mend(StoreError::NoRandom))?;
-    let trees = guarded(|| trees.begin(id)).map_err(|fault| refusal_of_fault(dir, fault))?;
+    let trees = guarded(|| trees.begin(id)).map_err(|fault| refusal_of_write(dir, fault))?;
     trees.durable.sync_all_files().map_err(refused)?;
     Ok((trees, Opened::New))
 }
@@ -230,6 +241,17 @@ fn drop_unfinished_snapshots(dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Names what the first write to a store that is open met.
+fn refusal_of_write(dir: &Path, fault: Fault) -> Refusal {
+    // The file is open for writing: it is the sync that is not permitted.
+    if let Fault::Sled(sled::Error::Io(source)) = &fault
+        && source.kind() == ErrorKind::PermissionDenied
+    {
+        return Refusal::Mend(StoreError::CallRefused { dir: dir.to_owned() });
+    }
+    refusal_of_fault(dir, fault)
 }
 
 fn refusal_of_fault(dir: &Path, fault: Fault) -> Refusal {

@@ -24,6 +24,7 @@ use super::opening::{self, Opened, StoreError};
 use super::pages::PageCache;
 use super::rows::{decode_blocks, encode_blocks};
 use super::trees::Trees;
+use crate::world::spare;
 
 /// The index of all folders. Clones are the same store.
 #[derive(Debug, Clone)]
@@ -232,6 +233,8 @@ impl Store {
         act: impl FnOnce(&mut Trees, &PageCache) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         self.refuse_stopped()?;
+        // sled opens a file for what is large, and takes it for damage where that fails.
+        spare::make_room();
         let mut trees = self.inner.trees.write().unwrap_or_else(PoisonError::into_inner);
         let trees = trees.as_mut().ok_or(Fault::Closed)?;
         guarded(|| act(trees, &self.inner.cache)).map_err(|fault| self.judge(fault))

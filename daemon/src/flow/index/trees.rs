@@ -28,6 +28,8 @@ mod meta {
     pub(super) const FOLDER: &[u8] = b"folder/";
     /// Stands before the number of a folder whose rows are still to be removed.
     pub(super) const DEAD: &[u8] = b"dead/";
+    /// Written and removed again by every open.
+    pub(super) const TRIED: &[u8] = b"tried";
 }
 
 /// Rows removed under one lock while a folder is forgotten.
@@ -138,6 +140,15 @@ impl Trees {
         self.db.flush()?;
         self.id = StoreId(id);
         Ok(self)
+    }
+
+    /// Writes something that does not stay and lets sled sync it: what it cannot do is better known
+    /// now than in the middle of work.
+    pub(super) fn try_write(&self) -> Result<(), Fault> {
+        self.meta.insert(meta::TRIED, &[])?;
+        self.meta.remove(meta::TRIED)?;
+        self.db.flush()?;
+        Ok(())
     }
 
     /// Returns the number of `folder`, if it has rows.

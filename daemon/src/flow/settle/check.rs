@@ -1,6 +1,6 @@
 //! Checking: what lies at a path right before it is changed, and what was displaced right after.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Stat;
@@ -19,6 +19,10 @@ const RACY_NS: i64 = 100_000_000;
 pub(super) struct Held {
     pub(super) fd: OwnedFd,
     pub(super) stat: Stat,
+    /// Whether its stamps are too young to tell two writes apart.
+    is_young: bool,
+    /// The same file, open to be read if its bytes must speak.
+    bytes: Option<OwnedFd>,
 }
 
 impl Held {
@@ -39,7 +43,37 @@ impl Hands {
         };
         let stat = system::stat_of(&fd).map_err(|errno| self.said(&spot.path, 0, errno))?;
         self.is_ours_to_replace(spot, &stat)?;
-        if is_as_known(&stat, kind, key) { Ok(Held { fd, stat }) } else { Err(spot.overtaken()) }
+        if !is_as_known(&stat, kind, key) {
+            return Err(spot.overtaken());
+        }
+        let is_young = is_racy(&stat);
+        Ok(Held { fd, stat, is_young, bytes: None })
+    }
+
+    /// Takes hold of what is about to be displaced, like [`Hands::hold`], and of all that is needed
+    /// to look at it afterwards: with the new version in its place nothing may be in the way of
+    /// that, such as that no descriptor is left.
+    pub(super) fn hold_whole(
+        &self,
+        spot: &Spot,
+        kind: Kind,
+        key: &StatKey,
+    ) -> Result<Held, SettleError> {
+        let mut held = self.hold(spot, kind, key)?;
+        if held.is_young && kind == Kind::File {
+            held.bytes = Some(self.open_same(spot, &held.stat)?);
+        }
+        Ok(held)
+    }
+
+    /// Opens the file at a path to be read, if it still is the one of `stat`.
+    fn open_same(&self, spot: &Spot, stat: &Stat) -> Result<OwnedFd, SettleError> {
+        let fd = match system::open_at(spot.way(), spot.name(), system::READ, 0) {
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Err(spot.overtaken()),
+            answer => answer.map_err(|errno| self.said(&spot.path, 0, errno))?,
+        };
+        let opened = system::stat_of(&fd).map_err(|errno| self.said(&spot.path, 0, errno))?;
+        if is_same_version(&opened, stat) { Ok(fd) } else { Err(spot.overtaken()) }
     }
 
     /// Makes sure that nothing lies at a path.
@@ -81,8 +115,12 @@ impl Hands {
             return false;
         }
         // Two writes within a tick look alike, so the bytes must speak; unreadable ones do not.
-        !is_racy(&held.stat)
-            || matches!(fill::hash_at(moved, name.as_bytes()), Ok(Some(found)) if found == content)
+        let found = match &held.bytes {
+            Some(fd) => fill::hash_of(fd.as_fd()).map(|(found, _)| Some(found)),
+            None if held.is_young => fill::hash_at(moved, name.as_bytes()),
+            None => return true,
+        };
+        matches!(found, Ok(Some(found)) if found == content)
     }
 }
 

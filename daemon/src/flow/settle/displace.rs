@@ -41,7 +41,7 @@ impl Hands {
             Expect::Known { kind, stat, content } => Known { kind, stat, content },
         };
         let said = |errno| self.said(path, 0, errno);
-        let held = self.hold(&spot, known.kind, &known.stat)?;
+        let held = self.hold_whole(&spot, known.kind, &known.stat)?;
         self.pass(Moment::Checked);
         let mut moved = Moved::new(path, known.content, known.kind, Why::Deleted);
         self.describe(&mut moved, &held);

@@ -109,7 +109,7 @@ impl Hands {
         known: &Known,
     ) -> Result<(), SettleError> {
         let said = |errno| self.said(&spot.path, readied.key.size, errno);
-        let held = self.hold(spot, known.kind, &known.stat)?;
+        let held = self.hold_whole(spot, known.kind, &known.stat)?;
         self.pass(Moment::Checked);
         if self.inherit(readied, &held) {
             run.will_sync(&spot.path);
@@ -153,7 +153,7 @@ impl Hands {
             // Nothing here can place a file without risking to replace one nobody has seen.
             return Err(said(Errno::OPNOTSUPP));
         }
-        let held = self.hold(spot, known.kind, &known.stat)?;
+        let held = self.hold_whole(spot, known.kind, &known.stat)?;
         self.pass(Moment::Checked);
         if self.inherit(readied, &held) {
             run.will_sync(&spot.path);

@@ -53,6 +53,8 @@ impl Hands {
         if system::key_of(&system::stat_of(&file).map_err(said)?) != known.stat {
             return Err(spot.overtaken());
         }
+        let new = system::open_at(self.staging(), readied.name.as_bytes(), system::READ, 0);
+        let new = new.map_err(said)?;
         let moved = self.keep_aside(spot, readied, known, &held, &file)?;
         self.pass(Moment::Noted);
         if !held.is_unchanged().map_err(said)? {
@@ -62,8 +64,6 @@ impl Hands {
         self.pass(Moment::Asked);
         // RACE: a program that writes from here on mixes its bytes with ours, as it would with
         // those of any other program. The bytes tell, and count as its own.
-        let new = system::open_at(self.staging(), readied.name.as_bytes(), system::READ, 0);
-        let new = new.map_err(said)?;
         self.overwrite(&file, &new).map_err(said)?;
         let mode = readied.key.mode | system::extra_mode_of(&held.stat);
         let left = dress(&file, mode, readied.key.mtime_ns).map_err(said)?;

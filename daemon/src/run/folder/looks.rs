@@ -83,6 +83,7 @@ fn join(whole: &mut LookReport, part: LookReport) {
     whole.problems.extend(part.problems);
     whole.unsupported.extend(part.unsupported);
     whole.again.extend(part.again);
+    whole.starved.extend(part.starved);
     whole.costly.extend(part.costly);
     whole.covered.extend(part.covered);
     whole.names += part.names;

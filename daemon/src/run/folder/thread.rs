@@ -4,7 +4,7 @@ mod ending;
 pub(super) mod ruling;
 mod tidying;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -73,6 +73,8 @@ pub struct FolderThread {
     scans: BTreeMap<LookId, Vec<oneshot::Sender<LookReport>>>,
     settlings: Vec<Settling>,
     looking: Vec<LookId>,
+    /// What could not be looked at for want of descriptors or memory.
+    starved: BTreeSet<Look>,
     look: u64,
     began: Instant,
     scanned: Instant,
@@ -105,6 +107,7 @@ impl FolderThread {
             scans: BTreeMap::new(),
             settlings: Vec::new(),
             looking: Vec::new(),
+            starved: BTreeSet::new(),
             look: 0,
             began: now,
             scanned: now,
@@ -326,6 +329,7 @@ impl FolderThread {
         for path in &report.again {
             self.debouncer.touched(path, Hint::Again, now);
         }
+        self.starved.extend(report.starved.iter().cloned());
         self.folder.with_standing(|s| {
             s.scanning = s.scanning.saturating_sub(1);
             s.take_problems(&report);
@@ -399,7 +403,8 @@ impl FolderThread {
         let durable = self.engine.durable_seq();
         let mut waiting = Vec::new();
         for mut settling in std::mem::take(&mut self.settlings) {
-            if settling.cookie.is_none() && settling.looks.is_empty() && settling.seq.is_none() {
+            let is_seen = settling.cookie.is_none() && settling.looks.is_empty();
+            if is_seen && self.starved.is_empty() && settling.seq.is_none() {
                 settling.seq = Some(last);
             }
             match settling.seq {

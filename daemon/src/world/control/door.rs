@@ -8,6 +8,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,11 +21,58 @@ use super::{ControlError, Http};
 /// does not fill the socket's.
 const CONNECTIONS_MAX: usize = 128;
 
+/// The wait before the next try where nobody could be let in, as with no descriptor left.
+const REFUSED_WAIT: Duration = Duration::from_secs(1);
+
 /// A listener that lets in a limited number, and only whom it admits.
-pub(super) struct Door<L: Listener> {
+pub(super) struct Door<L: Accepts> {
     listener: L,
     seats: Arc<Semaphore>,
     admits: fn(&L::Io) -> bool,
+    lends: Lends,
+}
+
+/// Gives up a descriptor that was kept in reserve; `false` when there is none.
+pub(super) type Lends = fn() -> bool;
+
+/// What can be listened at.
+pub(super) trait Accepts: Send + 'static {
+    /// A connection.
+    type Io: Send;
+    /// Where one comes from.
+    type Addr: Send;
+
+    /// Waits for a connection.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Io, Self::Addr)>> + Send;
+
+    /// Returns where it listens.
+    fn local_addr(&self) -> io::Result<Self::Addr>;
+}
+
+impl Accepts for UnixListener {
+    type Io = UnixStream;
+    type Addr = tokio::net::unix::SocketAddr;
+
+    async fn accept(&self) -> io::Result<(Self::Io, Self::Addr)> {
+        Self::accept(self).await
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        Self::local_addr(self)
+    }
+}
+
+impl Accepts for TcpListener {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&self) -> io::Result<(Self::Io, Self::Addr)> {
+        Self::accept(self).await
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        Self::local_addr(self)
+    }
 }
 
 /// A connection and its place among [`CONNECTIONS_MAX`], given back when it closes.
@@ -34,21 +82,28 @@ pub(super) struct Seated<S> {
 }
 
 impl Door<UnixListener> {
-    /// The socket's door: for this user and for root.
-    pub(super) fn local(listener: UnixListener) -> Self {
-        Self { listener, seats: seats(), admits: same_user }
+    /// The socket's door: for this user and for root, who are let in with a descriptor that `lends`
+    /// gives up when there are no others.
+    pub(super) fn local(listener: UnixListener, lends: Lends) -> Self {
+        Self { listener, seats: seats(), admits: same_user, lends }
     }
 }
 
 impl Door<TcpListener> {
-    /// The browser's door. Who comes in still has to show the token.
+    /// The browser's door. Who comes in still has to show the token; any program on this machine
+    /// may come, and gets no descriptor out of a reserve.
     pub(super) fn web(listener: TcpListener) -> Self {
-        Self { listener, seats: seats(), admits: |_: &TcpStream| true }
+        Self { listener, seats: seats(), admits: |_: &TcpStream| true, lends: || false }
     }
 }
 
 fn seats() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(CONNECTIONS_MAX))
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// The socket's mode keeps others out already; this holds where a file system ignores modes.
@@ -57,7 +112,7 @@ fn same_user(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
-impl<L: Listener> Listener for Door<L>
+impl<L: Accepts> Listener for Door<L>
 where
     Seated<L::Io>: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -68,9 +123,21 @@ where
         loop {
             // The semaphore is never closed, so there always is a seat in the end.
             let seat = self.seats.clone().acquire_owned().await.ok();
-            let (stream, addr) = self.listener.accept().await;
-            if (self.admits)(&stream) {
-                return (Seated { stream, _seat: seat }, addr);
+            match self.listener.accept().await {
+                Ok((stream, addr)) if (self.admits)(&stream) => {
+                    return (Seated { stream, _seat: seat }, addr);
+                }
+                Ok(_) => {}
+                Err(error) if !is_out_of_descriptors(&error) => {
+                    // Whoever came has gone again, most likely.
+                    tracing::debug!(%error, "nobody was let in");
+                    tokio::task::yield_now().await;
+                }
+                Err(_) if (self.lends)() => {}
+                Err(error) => {
+                    tracing::debug!(%error, "nobody can be let in");
+                    tokio::time::sleep(REFUSED_WAIT).await;
+                }
             }
         }
     }

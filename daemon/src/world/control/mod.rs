@@ -125,18 +125,20 @@ impl Control {
     }
 
     /// Answers until `stop` is ready, then lets open requests end within [`STOP_MS_MAX`] and
-    /// removes the socket.
+    /// removes the socket. With no descriptor left, `lends` gives up one that was kept in reserve,
+    /// and says whether there was one, so that this user still gets answers.
     ///
     /// # Errors
     /// [`ControlError::Serve`] when a listener broke before `stop`.
     pub async fn serve(
         self,
         desk: Arc<dyn Desk>,
+        lends: fn() -> bool,
         stop: impl Future<Output = ()>,
     ) -> Result<(), ControlError> {
         let (stopper, stopping) = watch::channel(false);
         let office = Office { desk, stopping: stopping.clone() };
-        let local = axum::serve(Door::local(self.socket), router(office.clone()))
+        let local = axum::serve(Door::local(self.socket, lends), router(office.clone()))
             .with_graceful_shutdown(stopped(stopping.clone()));
         let web = async move {
             let Some((listener, at, token)) = self.http else { return Ok(()) };

@@ -34,7 +34,7 @@ fn serve() -> Served {
             let control = Control::open(&socket, Some(http)).await.unwrap();
             tell.send(control.http_addr().unwrap()).unwrap();
             let stop = async { stopped.await.unwrap() };
-            control.serve(Arc::new(Canned::default()), stop).await
+            control.serve(Arc::new(Canned::default()), || false, stop).await
         })
     });
     let http = told.recv().unwrap();

@@ -22,6 +22,8 @@ use rustix::fs::{self, Mode};
 use rustix::io::Errno;
 use syncd_core::model::{FolderId, RelPath};
 
+use super::spare;
+
 pub use abilities::Abilities;
 pub use error::{DiskError, trouble_of};
 pub use identity::{Attested, RootProblem, RootToken};
@@ -78,7 +80,7 @@ impl Root {
     }
 
     fn hold(path: &Path, own: RelPath, only: Option<RelPath>) -> Result<Self, DiskError> {
-        let held = fs::open(path, system::DIRECTORY, Mode::empty());
+        let held = spare::lending(|| fs::open(path, system::DIRECTORY, Mode::empty()));
         let fd = held.map_err(|errno| DiskError::of(&RelPath::root(), errno))?;
         let stat = system::stat_of(&fd).map_err(refused)?;
         Ok(Self {

@@ -8,6 +8,8 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{self, Errno};
 use syncd_core::model::{Kind, StatKey};
 
+use crate::world::spare;
+
 /// Permission bits that travel; the rest (setuid, setgid, sticky) stays on its device.
 pub const MODE_SYNCED: u32 = 0o777;
 
@@ -38,12 +40,13 @@ pub const HANDLE: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
 
-/// Opens one name, starting over when a signal came.
+/// Opens one name, starting over when a signal came, and with a descriptor from the reserve where
+/// there are no others.
 ///
 /// # Errors
 /// What `openat` said.
 pub fn open_at(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags, mode: u32) -> io::Result<OwnedFd> {
-    io::retry_on_intr(|| fs::openat(dir, name, flags, self::mode(mode)))
+    spare::lending(|| io::retry_on_intr(|| fs::openat(dir, name, flags, self::mode(mode))))
 }
 
 /// Turns permission bits into what calls take.
@@ -158,7 +161,7 @@ pub fn open_beneath(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> io::Res
     // any burst that does not aim at us, and an attacker gains an error only.
     let mut tries = 0;
     loop {
-        match fs::openat2(root, path, flags, Mode::empty(), resolve) {
+        match spare::lending(|| fs::openat2(root, path, flags, Mode::empty(), resolve)) {
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) if tries < 64 => tries += 1,
             answer => return answer,

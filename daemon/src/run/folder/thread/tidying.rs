@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use syncd_core::engine::Event;
+use syncd_core::engine::{Cause, Event};
 use syncd_core::model::Seq;
 
 use super::{FolderThread, Note};
@@ -37,10 +37,24 @@ impl FolderThread {
         if is_due || self.tidyings.is_multiple_of(PRUNE_EVERY) {
             settles::prune(self.folder.id(), &self.parts);
         }
+        self.look_at_starved();
         if let Err(problem) = self.parts.root.is_in_place() {
             self.failed = Some(problem.to_string());
         } else if self.parts.hands.are_cut_off() {
             self.failed = Some("its '.syncd' was removed; it is made again".to_owned());
+        }
+    }
+
+    /// Looks once more at what could not be looked at for want of descriptors or memory. What is
+    /// gone meanwhile may have gone in any way.
+    fn look_at_starved(&mut self) {
+        let starved = std::mem::take(&mut self.starved);
+        if starved.is_empty() {
+            return;
+        }
+        let look = self.begin_look(Cause::Scanned, starved.into_iter().collect());
+        for settling in self.settlings.iter_mut().filter(|settling| settling.seq.is_none()) {
+            settling.looks.push(look);
         }
     }
 

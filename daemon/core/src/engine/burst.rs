@@ -1,8 +1,8 @@
 //! Bursts: what a program writes in one go on another device is staged whole here before the
 //! first of it is swapped in, so that nobody sees half a checkout for long.
 //!
-//! A frame of more than a few records belongs to a burst, one that is full to a backlog, which
-//! goes on as it comes. A single edit never waits.
+//! A frame of more than a few records belongs to a burst. What is longer than a burst is a backlog,
+//! which goes on as it comes. A single edit never waits.
 //!
 //! # Invariants
 //! - No job is held longer than [`HOLD_MS_MAX`] after the burst's first frame.
@@ -15,7 +15,6 @@ use super::incoming::News;
 use crate::flow::offer::BURST_RECORDS_MIN;
 use crate::flow::settle::{Job, Step, Ticket};
 use crate::model::Tick;
-use crate::model::limits::OFFER_RECORDS_MAX;
 
 /// A burst is over when its end was told and none of its frames came for so long: its sender may
 /// have heard of the rest only now.
@@ -57,7 +56,7 @@ impl Burst {
         }
         let first = self.came.map_or(now, |(first, _)| first);
         self.came = Some((first, now));
-        self.records += if records < OFFER_RECORDS_MAX { records } else { BURST_RECORDS_MAX + 1 };
+        self.records += records;
         self.records <= BURST_RECORDS_MAX
     }
 
@@ -169,7 +168,7 @@ mod tests {
             (&[(0, More(20)), (5, Job), (7, Frame(0))], Some(57), "it came to its end"),
             (&[(0, More(20)), (5, Job), (7, Frame(1))], Some(10_000), "an edit ends nothing"),
             (&[(0, Frame(20)), (5, Job), (7, Frame(0))], Some(50), "an end that nobody awaits"),
-            (&[(0, Frame(20)), (1, Job), (2, Frame(1000))], Some(0), "a full frame: a backlog"),
+            (&[(0, Frame(1000)), (1, Job)], Some(50), "a full frame may be all there is"),
             (
                 &[
                     (0, Frame(20)),

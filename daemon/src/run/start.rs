@@ -156,16 +156,37 @@ fn may_talk(config: &Config, device: syncd_core::model::DeviceId) -> bool {
     }
 }
 
-/// Returns the addresses given for a device and the one that worked last.
+/// Returns the addresses given for a device, the one that worked last, and where it last said it
+/// can be reached.
 fn remembered(ledger: &Ledger, device: &syncd_home::DeviceConfig) -> Vec<String> {
-    let last = ledger.fact(&address_fact(device.id)).and_then(|a| String::from_utf8(a).ok());
+    let facts = [worked_fact(device.id), heard_fact(device.id)];
+    let texts = facts.iter().filter_map(|fact| String::from_utf8(ledger.fact(fact)?).ok());
     let mut addresses = device.addresses.clone();
-    addresses.extend(last.filter(|address| !device.addresses.contains(address)));
+    for text in texts {
+        for address in text.lines() {
+            if !addresses.iter().any(|known| known == address) {
+                addresses.push(address.to_owned());
+            }
+        }
+    }
     addresses
 }
 
-fn address_fact(device: syncd_core::model::DeviceId) -> String {
+fn worked_fact(device: syncd_core::model::DeviceId) -> String {
     format!("address/{device}")
+}
+
+fn heard_fact(device: syncd_core::model::DeviceId) -> String {
+    format!("heard/{device}")
+}
+
+/// Keeps addresses for the next start; one that is not kept costs a little time then.
+fn keep_addresses(ledger: &Ledger, fact: &str, addresses: &str) {
+    if ledger.fact(fact).as_deref() != Some(addresses.as_bytes())
+        && let Err(error) = ledger.set_fact(fact, Some(addresses.as_bytes()))
+    {
+        tracing::warn!(%error, "an address was not remembered");
+    }
 }
 
 async fn open_control(lock: &HomeLock, home: &Home, config: &Config) -> anyhow::Result<Control> {
@@ -204,12 +225,10 @@ async fn listen(daemon: Arc<Daemon>, mut events: Receiver<NetEvent>) {
             }
             NetEvent::Listening(address) => tracing::info!(address, "listening"),
             NetEvent::AddressWorked { device, address } => {
-                let fact = address_fact(device);
-                if daemon.ledger.fact(&fact).as_deref() != Some(address.as_bytes())
-                    && let Err(error) = daemon.ledger.set_fact(&fact, Some(address.as_bytes()))
-                {
-                    tracing::warn!(%error, "an address was not remembered");
-                }
+                keep_addresses(&daemon.ledger, &worked_fact(device), &address);
+            }
+            NetEvent::AddressesHeard { device, addresses } => {
+                keep_addresses(&daemon.ledger, &heard_fact(device), &addresses.join("\n"));
             }
             NetEvent::Warning(text) => tracing::warn!("{text}"),
         }

@@ -74,19 +74,26 @@ fn unpairing_closes_the_connection_before_it_returns() {
 }
 
 #[test]
-fn a_device_that_starts_again_is_back_within_2_seconds() {
+fn a_device_that_starts_again_is_back_within_seconds_however_often_it_does() {
+    const ROUNDS: usize = 10;
     let mut pair = Pair::new();
-    for is_killed in [false, true] {
-        if is_killed {
-            pair.laptop.kill();
-        } else {
-            pair.laptop.stop();
-        }
-        pair.laptop.start();
+    for (of_laptop, because) in [
+        (true, "the laptop was told where the devbox is, and dials"),
+        (false, "the devbox knows only what the laptop said in its time"),
+    ] {
         let began = std::time::Instant::now();
-        pair.await_connected();
-        // Twice what is promised: `start` and the questions take their time too.
+        for round in 0..ROUNDS {
+            let there = if of_laptop { &mut pair.laptop } else { &mut pair.devbox };
+            if round % 2 == 0 {
+                there.kill();
+            } else {
+                there.stop();
+            }
+            there.start();
+            pair.await_connected();
+        }
+        // Waits that double from session to session come to minutes; a busy machine does not.
         let took = began.elapsed();
-        assert!(took < Duration::from_secs(4), "killed: {is_killed}: {took:?}");
+        assert!(took < Duration::from_secs(60), "{because}: {ROUNDS} starts took {took:?}");
     }
 }

@@ -6,6 +6,8 @@
 //! - TCP goes first. QUIC follows when TCP failed, or after [`QUIC_WAIT_MS`].
 //! - Waits double from [`WAIT_MS_MIN`] to [`WAIT_MS_MAX`]. While the other side has not paired us
 //!   yet they stay at [`REFUSED_WAIT_MS`] for the first [`REFUSED_SOON_MS`].
+//! - Sessions that end soon, one after the other, are waited for no longer than
+//!   [`SHORT_WAIT_MS_MAX`]: the other side is there, and is being restarted.
 //! - An address at which somebody else answered is left out for [`WRONG_MS`], because it would
 //!   end every attempt it takes part in.
 
@@ -28,6 +30,8 @@ const REFUSED_SOON_MS: u64 = 60_000;
 const WRONG_MS: u64 = 60_000;
 /// A session that held for this long was a success.
 const HELD_MS_MIN: u64 = 10_000;
+/// Longest wait after sessions that did not.
+const SHORT_WAIT_MS_MAX: u64 = 2_000;
 /// Addresses kept for one device.
 const ADDRESSES_MAX: usize = 16;
 
@@ -73,6 +77,8 @@ pub(super) struct Dialer {
     phase: Phase,
     under_way: BTreeSet<ConnectionId>,
     failures: u32,
+    /// Sessions in a row that ended soon.
+    short: u32,
     refused_since_ms: Option<u64>,
     spread: u8,
 }
@@ -86,6 +92,7 @@ impl Dialer {
             phase: Phase::Rest,
             under_way: BTreeSet::new(),
             failures: 0,
+            short: 0,
             refused_since_ms: None,
             spread,
         }
@@ -113,7 +120,7 @@ impl Dialer {
         self.failures = 0;
         self.refused_since_ms = None;
         self.under_way.clear();
-        self.phase = if self.known.is_empty() { Phase::Rest } else { Phase::Wait(now_ms) };
+        self.wait(now_ms);
     }
 
     /// Returns when [`Self::due`] wants to be asked next.
@@ -214,15 +221,32 @@ impl Dialer {
 
     /// Notes that the last connection is gone. `held_ms` is how long there was a session.
     pub(super) fn lost(&mut self, now_ms: u64, held_ms: Option<u64>) {
-        if held_ms.is_some() {
-            self.refused_since_ms = None;
+        let Some(held_ms) = held_ms else {
+            if self.phase == Phase::Rest {
+                self.again(now_ms);
+            }
+            return;
+        };
+        (self.refused_since_ms, self.failures) = (None, 0);
+        let wait_ms = if held_ms >= HELD_MS_MIN {
+            self.short = 0;
+            0
+        } else {
+            self.short += 1;
+            self.spread_out((WAIT_MS_MIN << (self.short - 1).min(16)).min(SHORT_WAIT_MS_MAX))
+        };
+        if held_ms >= HELD_MS_MIN || self.phase == Phase::Rest {
+            self.wait(now_ms + wait_ms);
         }
-        if held_ms.is_some_and(|held_ms| held_ms >= HELD_MS_MIN) {
-            self.failures = 0;
-            self.phase = if self.known.is_empty() { Phase::Rest } else { Phase::Wait(now_ms) };
-        } else if self.phase == Phase::Rest {
-            self.again(now_ms);
-        }
+    }
+
+    /// Shortens a wait by this device's share of a quarter.
+    fn spread_out(&self, wait_ms: u64) -> u64 {
+        wait_ms - wait_ms / 4 * u64::from(self.spread) / 255
+    }
+
+    fn wait(&mut self, until_ms: u64) {
+        self.phase = if self.known.is_empty() { Phase::Rest } else { Phase::Wait(until_ms) };
     }
 
     fn again(&mut self, now_ms: u64) {
@@ -232,12 +256,17 @@ impl Dialer {
         let wait_ms = if soon {
             REFUSED_WAIT_MS
         } else {
-            let full_ms = (WAIT_MS_MIN << self.failures.min(16)).min(WAIT_MS_MAX);
             self.failures += 1;
-            full_ms - full_ms / 4 * u64::from(self.spread) / 255
+            self.spread_out((WAIT_MS_MIN << (self.failures - 1).min(16)).min(WAIT_MS_MAX))
         };
-        self.phase =
-            if self.known.is_empty() { Phase::Rest } else { Phase::Wait(now_ms + wait_ms) };
+        self.wait(now_ms + wait_ms);
+    }
+
+    /// Lists up to `most` addresses at which the device may be found though none of them was
+    /// dialled: what it said last comes first.
+    pub(super) fn hearsay(&self, most: usize) -> Vec<Multiaddr> {
+        let heard = self.known.iter().filter(|known| known.origin == Origin::Heard);
+        heard.take(most).map(|known| known.address.clone()).collect()
     }
 }
 
@@ -345,6 +374,25 @@ mod tests {
         flapped.connected();
         flapped.lost(100, Some(90));
         assert_eq!(flapped.next_ms(), Some(100 + WAIT_MS_MIN), "a short one waits");
+    }
+
+    #[test]
+    fn a_device_that_is_restarted_again_and_again_is_not_given_up() {
+        let mut dialer = dialer(&[TCP]);
+        let mut now_ms = 0;
+        let waits = [0; 6].map(|_| {
+            dialer.due(now_ms, false);
+            dialer.connected();
+            dialer.lost(now_ms, Some(90));
+            let wait_ms = dialer.next_ms().unwrap() - now_ms;
+            now_ms += wait_ms;
+            wait_ms
+        });
+        assert_eq!(waits, [250, 500, 1000, 2000, 2000, 2000]);
+        dialer.due(now_ms, false);
+        dialer.began(id(1));
+        dialer.failed(id(1), None, now_ms, true);
+        assert_eq!(dialer.next_ms(), Some(now_ms + WAIT_MS_MIN), "its start takes a moment");
     }
 
     #[test]

@@ -153,6 +153,14 @@ pub enum NetEvent {
         /// The multiaddr.
         address: String,
     },
+    /// A device came by itself, and this is where it says it can be reached. To be remembered too:
+    /// tried at the next start, believed never.
+    AddressesHeard {
+        /// Whose they are.
+        device: DeviceId,
+        /// Multiaddrs, the latest first; at most a few.
+        addresses: Vec<String>,
+    },
     /// Something does not work and should be shown.
     Warning(String),
 }

@@ -33,6 +33,8 @@ const GRACE_MS: u64 = 150;
 const SECOND_MS_MAX: u64 = 3000;
 /// How long a doubted session has to show a sign of life, in milliseconds.
 const PROBE_MS_MAX: u64 = 3000;
+/// Addresses that are remembered of a device that came by itself.
+const HEARSAY_MAX: usize = 4;
 /// Between two looks at a doubted session, in milliseconds.
 const PROBE_LOOK_MS: u64 = 50;
 
@@ -284,18 +286,24 @@ impl Links {
         self.remember(device, [interactive, rest]);
     }
 
-    /// Keeps the addresses that led to a session.
+    /// Keeps the address that led to a session; of a device that came by itself, where it says it
+    /// can be reached, so that whichever of the two returns can dial.
     fn remember(&mut self, device: DeviceId, conns: [ConnectionId; 2]) {
         let worked = conns
             .iter()
             .filter_map(|id| self.conns.get(id))
             .find(|conn| conn.we_dialled)
             .map(|conn| conn.address.clone());
-        if let (Some(address), Some(peer)) = (worked, self.peers.get_mut(&device)) {
+        let Some(peer) = self.peers.get_mut(&device) else { return };
+        let event = if let Some(address) = worked {
             peer.dialer.learn(&address, Origin::Worked);
-            let address = address.to_string();
-            self.events.push_back(NetEvent::AddressWorked { device, address });
-        }
+            NetEvent::AddressWorked { device, address: address.to_string() }
+        } else {
+            let heard = peer.dialer.hearsay(HEARSAY_MAX);
+            let addresses = heard.iter().map(ToString::to_string).collect();
+            NetEvent::AddressesHeard { device, addresses }
+        };
+        self.events.push_back(event);
     }
 
     /// Lets a session end; [`Self::session_over`] follows when its tasks have ended.

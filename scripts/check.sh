@@ -68,7 +68,7 @@ AGAIN_MAX=3
 failed_tests() {
     awk '/^ *Running / { target = $2; sub(/^tests\//, "", target); sub(/(\/main)?\.rs$/, "", target) }
         /^ *Doc-tests / { target = "doc" }
-        /^test .* [.]{3} FAILED$/ { print target, $2 }' "$1"
+        /^test .* [.][.][.] FAILED$/ { print target, $2 }' "$1"
 }
 
 # Tells whether all targets that failed are of those whose tests may be run again, and whether each

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use syncd_core::engine::{Event, FolderHello};
 use syncd_core::flow::index::Index;
+use syncd_core::flow::offer::Offer;
 use syncd_core::model::{ContentId, DeviceId, FolderId, Seq};
 use syncd_core::protocol::peer::PROTOCOL_VERSION;
 use syncd_core::protocol::{self, Frame, Have, List, Listed, Ready, Tag, Want, WantedItem};
@@ -190,10 +191,7 @@ async fn take_control(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> 
             Ok(())
         }
         Frame::Offer { tag, offer, inline } => {
-            if let Some(folder) = peer.addressee(daemon, &tag) {
-                take_inline(&folder, inline);
-                folder.note(Note::Event(Event::Offered { peer: peer.device, offer }));
-            }
+            peer.take_offer(daemon, &tag, offer, inline);
             Ok(())
         }
         Frame::Ack { tag, frames, sent } => {
@@ -214,21 +212,16 @@ async fn take_bulk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> Res
         Frame::Offer { tag, offer, inline } => {
             peer.wait_for(&tag).await;
             let _joined = peer.joining.lock().await;
-            if let Some(folder) = peer.addressee(daemon, &tag) {
-                take_inline(&folder, inline);
-                folder.note(Note::Event(Event::Offered { peer: peer.device, offer }));
-            }
+            peer.take_offer(daemon, &tag, offer, inline);
             Ok(())
         }
         Frame::Want(want) => {
-            let shared = peer.shared().get(&want.folder).is_some_and(|s| s.mine > 0);
-            let folder = daemon.folder(&want.folder).filter(|_| shared);
+            let folder = peer.shared_folder(daemon, &want.folder);
             serve::serve(daemon, peer, folder.as_ref(), want).await;
             Ok(())
         }
         Frame::List(list) => {
-            let shared = peer.shared().get(&list.folder).is_some_and(|s| s.mine > 0);
-            let folder = daemon.folder(&list.folder).filter(|_| shared);
+            let folder = peer.shared_folder(daemon, &list.folder);
             // It may take as long as the first scan: what else is wanted does not wait for it.
             tokio::spawn(serve::list(Arc::clone(daemon), Arc::clone(peer), folder, list));
             Ok(())
@@ -281,6 +274,26 @@ impl Peer {
 
     fn moved(&self) {
         self.changed.send_modify(|moves| *moves += 1);
+    }
+
+    /// Hands an offer to its folder, with what came inline staged before.
+    fn take_offer(
+        &self,
+        daemon: &Daemon,
+        tag: &Tag,
+        offer: Offer,
+        inline: Vec<(ContentId, Vec<u8>)>,
+    ) {
+        if let Some(folder) = self.addressee(daemon, tag) {
+            take_inline(&folder, inline);
+            folder.note(Note::Event(Event::Offered { peer: self.device, offer }));
+        }
+    }
+
+    /// Returns a folder that this device shares with the peer.
+    fn shared_folder(&self, daemon: &Daemon, id: &FolderId) -> Option<Folder> {
+        let is_shared = self.shared().get(id).is_some_and(|shared| shared.mine > 0);
+        daemon.folder(id).filter(|_| is_shared)
     }
 
     /// Sends a frame.

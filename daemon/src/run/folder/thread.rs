@@ -232,6 +232,7 @@ impl FolderThread {
             self.links.remove(peer);
         }
         let now = self.now();
+        tracing::trace!(folder = %self.folder.id(), ?event);
         let handled = self.engine.handle(now, event, &mut self.index);
         self.after(handled);
     }
@@ -243,6 +244,7 @@ impl FolderThread {
             return;
         }
         while let Some(action) = self.engine.next_action() {
+            tracing::trace!(folder = %self.folder.id(), ?action);
             self.act(action);
         }
     }

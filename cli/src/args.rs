@@ -66,6 +66,7 @@ pub(crate) enum Command {
     Resume(pause::Resume),
     Flush(work::Flush),
     Scan(work::Scan),
+    Verify(work::Verify),
     Why(why::Why),
     Conflicts(conflict::Conflicts),
     Trash(trash::Trash),

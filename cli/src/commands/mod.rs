@@ -110,6 +110,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome {
         Command::Resume(args) => args.run(&session()?),
         Command::Flush(args) => args.run(&session()?),
         Command::Scan(args) => args.run(&session()?),
+        Command::Verify(args) => args.run(&session()?),
         Command::Why(args) => args.run(&session()?),
         Command::Conflicts(args) => args.run(&session()?),
         Command::Trash(args) => args.run(&session()?),

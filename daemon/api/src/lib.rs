@@ -38,7 +38,7 @@ pub use trash::{Emptied, EmptyRequest, RestoreRequest, Restored, TrashReason, Tr
 pub use why::{Reason, ReasonKind, Why};
 pub use work::{
     FlushReport, FlushRequest, FlushedDevice, FlushedFolder, FolderQuery, ScanReport, ScanRequest,
-    ScannedFolder,
+    ScannedFolder, VerifiedFolder, VerifyReport, VerifyRequest,
 };
 
 /// What every route begins with. A change that old clients would misread gets another number.

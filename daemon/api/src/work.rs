@@ -1,6 +1,8 @@
-//! Doing something now: scans and flushes.
+//! Doing something now: scans, checks and flushes.
 
 use serde::{Deserialize, Serialize};
+
+use crate::PathText;
 
 /// Limits an answer to one folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -38,6 +40,44 @@ pub struct ScannedFolder {
     pub files: u64,
     /// How many paths differed from what was known.
     pub changed: u64,
+}
+
+/// Reads every file again and compares it with what was written. Answered when done.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyRequest {
+    /// The folder's id; all folders, if not given.
+    #[serde(default)]
+    pub folder: Option<String>,
+    /// Whether to ask the other devices for the bytes that the disk has lost.
+    #[serde(default)]
+    pub repair: bool,
+}
+
+/// What reading everything again found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyReport {
+    /// Each folder, by id.
+    pub folders: Vec<VerifiedFolder>,
+    /// How long it all took, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// What was found in one folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifiedFolder {
+    /// The folder's id.
+    pub id: String,
+    /// How many files hold what was written.
+    pub whole: u64,
+    /// How many bytes were read.
+    pub bytes: u64,
+    /// How many files changed meanwhile: the next scan's business.
+    pub changed: u64,
+    /// Files that hold other bytes than were written though nobody wrote them.
+    pub rotten: Vec<PathText>,
+    /// Files that could not be read.
+    pub unread: Vec<PathText>,
 }
 
 /// Waits until what lies here now is durable on other devices.

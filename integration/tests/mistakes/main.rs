@@ -8,6 +8,7 @@
 
 mod machine;
 mod roots;
+mod rot;
 mod sandbox;
 mod store;
 mod words;

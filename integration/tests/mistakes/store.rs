@@ -30,7 +30,7 @@ fn await_problem(device: &Device, words: &[&str]) -> Value {
 }
 
 /// Two devices that share a folder; the devbox's root lies on what `mount` made at its place.
-fn pair_on(scratch: &Scratch) -> (Device, Device) {
+pub(super) fn pair_on(scratch: &Scratch) -> (Device, Device) {
     let mut laptop = Device::init(scratch.path(), "laptop", Listen::Port);
     let mut devbox = Device::init(scratch.path(), "devbox", Listen::Port);
     laptop.start();
@@ -41,7 +41,7 @@ fn pair_on(scratch: &Scratch) -> (Device, Device) {
 }
 
 #[track_caller]
-fn agree(laptop: &Device, devbox: &Device) {
+pub(super) fn agree(laptop: &Device, devbox: &Device) {
     eventually(NOTICE_MAX, "both hold the same", || {
         let answer = laptop.ctl(&["flush", "--timeout", "20s"]);
         let found = differences(laptop.root(), devbox.root());

@@ -33,8 +33,11 @@ impl Engine {
         {
             return Ok(next);
         }
-        if news.from == From::Index && ours.is_emptied() && ours.record == *theirs {
-            return self.refill(path, news, ours, draft);
+        if news.from == From::Index
+            && ours.record == *theirs
+            && let Some((stat, content)) = self.spoilt(path, ours)
+        {
+            return self.refill(path, news, ours, (stat, content), draft);
         }
         let not_here = matches!(ours.local.standing, Standing::Ignored | Standing::Unsupported);
         let kept_off = not_here && ours.record == *theirs;

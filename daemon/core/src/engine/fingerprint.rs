@@ -39,6 +39,9 @@ impl Engine {
         if !self.problems.is_empty() {
             into.value(format!("{:?}", self.problems));
         }
+        if !self.rotten.is_empty() {
+            into.value(format!("{:?}", self.rotten));
+        }
         if !self.unsupported.is_empty() {
             into.value((&self.unsupported, &self.roomy, format!("{:?}", self.refused)));
         }

@@ -391,6 +391,7 @@ impl Engine {
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
         self.problems.remove(path);
+        self.rotten.remove(path);
         if self.removals.remove(path) {
             self.mark_removal(path, false);
         }

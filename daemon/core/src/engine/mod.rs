@@ -42,7 +42,9 @@ use crate::flow::index::{Index, IndexError};
 use crate::flow::offer::Outgoing;
 use crate::flow::pull::Incoming;
 use crate::flow::settle::{Job, SettleError, Ticket};
-use crate::model::{Counter, DeviceId, Dot, RelPath, Role, Seq, StoreId, Tick, Version, Writer};
+use crate::model::{
+    ContentId, Counter, DeviceId, Dot, RelPath, Role, Seq, StatKey, StoreId, Tick, Version, Writer,
+};
 
 /// What a folder's engine is made with.
 #[derive(Debug, Clone)]
@@ -110,6 +112,8 @@ pub struct Engine {
     /// Deletes that a scan found and that wait for a person.
     held: BTreeSet<RelPath>,
     problems: BTreeMap<RelPath, Problem>,
+    /// Files whose bytes are to be put back: the `stat` they were read under, and what they held.
+    rotten: BTreeMap<RelPath, (StatKey, ContentId)>,
     /// Paths that this disk could not hold when it was last tried; some may be gone by now.
     unsupported: BTreeSet<RelPath>,
     /// Why not, for those tried since the start.
@@ -221,6 +225,7 @@ impl Engine {
             retries: BTreeMap::new(),
             held: BTreeSet::new(),
             problems: BTreeMap::new(),
+            rotten: BTreeMap::new(),
             unsupported: BTreeSet::new(),
             refused: BTreeMap::new(),
             roomy: BTreeSet::new(),
@@ -269,6 +274,9 @@ impl Engine {
                 let before = self.durable;
                 self.durable = before.max(seq);
                 self.overtake(before, draft.index())?;
+            }
+            Event::Rotten { path, stat, content } => {
+                self.rotten(&path, stat, content, &mut draft)?;
             }
             Event::IntentFound { intended } => self.intent_found(intended, &mut draft)?,
             Event::RulesChanged { scope, rule_files } => {

@@ -1,9 +1,12 @@
-//! What a power loss leaves: bytes that nobody had made durable.
+//! What a disk does to bytes: a power loss takes those that nobody had made durable, and any may
+//! rot.
 //!
 //! # Invariants
 //! - What a power loss did to a file is never told as a user's edit of what was there.
 //! - A file that it emptied is told to nobody; its bytes are asked for until they are there, or
 //!   somebody writes the file.
+//! - Bytes that changed under an unchanged `stat` are nobody's edit: they are told to nobody, and
+//!   the right ones are put back when a device gives them.
 
 use super::draft::Draft;
 use super::incoming::{News, Next};
@@ -12,7 +15,7 @@ use super::{Engine, Problem};
 use crate::flow::index::observe::Memory;
 use crate::flow::index::{Index, IndexError};
 use crate::flow::settle::{Expect, Stamp, Step};
-use crate::model::{ContentId, Entry, Kind, Local, RelPath, Seq};
+use crate::model::{ContentId, Entry, Kind, Local, RelPath, Seq, StatKey};
 
 /// Changes whose bytes are noted as durable after one event.
 const NOTED_MAX: usize = 1000;
@@ -73,17 +76,50 @@ impl Engine {
         }
     }
 
-    /// Puts the bytes of an emptied file back.
+    /// Takes note that the bytes of a file are not what was written though its `stat` is as the
+    /// index says, and asks for the right ones. What changed meanwhile is left to the next look.
+    pub(super) fn rotten(
+        &mut self,
+        path: &RelPath,
+        stat: StatKey,
+        content: ContentId,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        let still = |entry: &Entry| {
+            let is_file = entry.record.kind == Kind::File && entry.local.is_here();
+            is_file && entry.local.seen == Some(stat) && entry.record.content != content
+        };
+        let Some(entry) = draft.get(path)?.filter(still) else { return Ok(()) };
+        // What is on its way there already displaces it anyway.
+        if !self.pending.contains_key(path) {
+            self.rotten.insert(path.clone(), (stat, content));
+            self.problems.insert(path.clone(), Problem::Rotten);
+            self.queue(path, News::ours(entry.record));
+            self.consider(path, draft)?;
+        }
+        Ok(())
+    }
+
+    /// Returns what lies in the place of a file whose bytes the disk has lost.
+    pub(super) fn spoilt(&self, path: &RelPath, entry: &Entry) -> Option<(StatKey, ContentId)> {
+        let seen = entry.local.seen?;
+        let emptied = || entry.is_emptied().then(|| ContentId::of(b""));
+        let rotten = self.rotten.get(path).filter(|(stat, _)| *stat == seen);
+        rotten.map(|(_, content)| *content).or_else(emptied).map(|content| (seen, content))
+    }
+
+    /// Puts the bytes of a file back in the place of what `holds` says lies there.
     pub(super) fn refill(
         &mut self,
         path: &RelPath,
         news: &News,
         entry: &Entry,
+        holds: (StatKey, ContentId),
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<Next, IndexError> {
         let record = entry.record.clone();
-        let Some(stat) = entry.local.seen else { return Ok(Next::Done) };
-        let expect = Expect::Known { kind: Kind::File, stat, content: ContentId::of(b"") };
+        let (stat, content) = holds;
+        let expect = Expect::Known { kind: Kind::File, stat, content };
         let place = Step::Place {
             path: path.clone(),
             expect,

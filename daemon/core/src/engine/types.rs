@@ -7,7 +7,9 @@ use crate::flow::detect::{Look, Seen};
 use crate::flow::index::Cursor;
 use crate::flow::offer::{Lane, Offer};
 use crate::flow::settle::{Becoming, Job, Placed, SettleError, Ticket};
-use crate::model::{ContentId, Counter, DeviceId, Favour, Kind, RelPath, Role, Seq, StoreId};
+use crate::model::{
+    ContentId, Counter, DeviceId, Favour, Kind, RelPath, Role, Seq, StatKey, StoreId,
+};
 
 /// Names one look from its order or its begin to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,6 +134,16 @@ pub enum Event {
     BytesDurable {
         /// A sequence of our log.
         seq: Seq,
+    },
+    /// Somebody has read a file whose `stat` is as the index says, and its bytes are not: the disk
+    /// has lost them. They are asked for.
+    Rotten {
+        /// Where.
+        path: RelPath,
+        /// What `stat` said before and after the bytes were read.
+        stat: StatKey,
+        /// What they are now.
+        content: ContentId,
     },
     /// After a crash: a job was under way. Comes before the first look.
     IntentFound {
@@ -308,6 +320,8 @@ pub enum Problem {
     Pull(PullError),
     /// A power loss has emptied it before its bytes were durable; peers are asked for them.
     Emptied,
+    /// The disk gives back other bytes than were written; peers are asked for the right ones.
+    Rotten,
 }
 
 /// How far a peer and we are apart.

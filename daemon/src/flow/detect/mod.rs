@@ -9,6 +9,7 @@ mod events;
 mod ground;
 mod links;
 mod scan;
+mod verify;
 
 use syncd_core::flow::detect::{Look, Seen};
 use syncd_core::flow::digest::BlockList;
@@ -19,6 +20,7 @@ pub use arms::Coverage;
 pub use events::{CookieError, Heard, WatchError, Watcher};
 pub use links::Links;
 pub use scan::Scanner;
+pub use verify::{Rotten, Verified, verify};
 
 use crate::world::disk::Odd;
 

@@ -73,7 +73,7 @@ pub fn digest_file(
 }
 
 /// Does what [`digest_file`] does and calls `step` after each read.
-fn digest_in_steps(
+pub(crate) fn digest_in_steps(
     fd: &OwnedFd,
     average_before: Option<u32>,
     window_ns: i64,

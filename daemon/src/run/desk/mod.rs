@@ -36,7 +36,7 @@ use syncd_api::{
     FolderAdded, FolderChange, FolderMove, FolderQuery, FolderRemoved, Health, Held, HeldAnswer,
     OfferedFolder, PairRequest, PathText, PendingDevice, RenameRequest, ResolveRequest, Resolved,
     RestoreRequest, Restored, ScanReport, ScanRequest, ShareRequest, Status, Trashed, Unpaired,
-    Why, sentence as chain,
+    VerifyReport, VerifyRequest, Why, sentence as chain,
 };
 use syncd_core::model::{DeviceId, FolderId, RelPath};
 use syncd_home::{Config, ConfigError, ConfigFile, near};
@@ -296,6 +296,10 @@ impl Desk for FrontDesk {
 
     fn scan(&self, request: ScanRequest) -> Answer<'_, ScanReport> {
         Box::pin(self.scan_now(request))
+    }
+
+    fn verify(&self, request: VerifyRequest) -> Answer<'_, VerifyReport> {
+        to_its_end(self.clone().verify_now(request))
     }
 
     fn flush(&self, request: FlushRequest) -> Answer<'_, FlushReport> {

@@ -75,6 +75,10 @@ pub(super) fn told(problem: &Problem) -> (String, &'static str) {
             "the machine stopped before its bytes were on the disk, and it is empty now".to_owned(),
             "wait for a device that has its bytes; or write the file, as it is meant to be",
         ),
+        Problem::Rotten => (
+            "the disk gives back other bytes than were written to it".to_owned(),
+            "wait for a device that has its bytes, and look at the health of this disk",
+        ),
     }
 }
 

@@ -281,7 +281,9 @@ fn reasons_inside(folder: &Folder, inside: &Inside) -> Vec<Reason> {
             Problem::Settle(SettleError::Trouble { trouble: Trouble::Name, .. }) => {
                 ReasonKind::Unsupported
             }
-            Problem::Settle(_) | Problem::Pull(_) | Problem::Emptied => ReasonKind::Waiting,
+            Problem::Settle(_) | Problem::Pull(_) | Problem::Emptied | Problem::Rotten => {
+                ReasonKind::Waiting
+            }
         };
         let (what, remedy) = told(problem);
         reasons.push(reason(kind, &what, Some(remedy.to_owned())));

@@ -1,13 +1,19 @@
-//! Scans now.
+//! Scans and checks now.
 
 use std::time::Instant;
 
-use syncd_api::{ApiError, ScanReport, ScanRequest, ScannedFolder};
+use syncd_api::{
+    ApiError, PathText, ScanReport, ScanRequest, ScannedFolder, VerifiedFolder, VerifyReport,
+    VerifyRequest,
+};
+use syncd_core::engine::Event;
 use syncd_core::flow::index::Index;
 
+use super::places::absolute;
 use super::{FrontDesk, at_work, blocking, stopped, unreadable};
+use crate::flow::detect::{Rotten, verify};
 use crate::flow::index::FolderIndex;
-use crate::run::folder::Folder;
+use crate::run::folder::{Folder, Note};
 
 impl FrontDesk {
     pub(super) async fn scan_now(&self, request: ScanRequest) -> Result<ScanReport, ApiError> {
@@ -21,6 +27,20 @@ impl FrontDesk {
         let folders = futures::future::try_join_all(scans).await?;
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(ScanReport { folders, took_ms })
+    }
+
+    pub(super) async fn verify_now(self, request: VerifyRequest) -> Result<VerifyReport, ApiError> {
+        let began = Instant::now();
+        let mut chosen = self.chosen(request.folder.as_deref())?;
+        if request.folder.is_none() {
+            chosen.retain(|folder| folder.parts().is_some());
+        }
+        let mut folders = Vec::with_capacity(chosen.len());
+        for folder in &chosen {
+            folders.push(verify_one(folder, request.repair).await?);
+        }
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(VerifyReport { folders, took_ms })
     }
 }
 
@@ -41,6 +61,38 @@ async fn scan_one(folder: &Folder) -> Result<ScannedFolder, ApiError> {
         .await?
         .map(|(files, changed)| ScannedFolder { id: folder.id().to_string(), files, changed })
         .map_err(|error| unreadable(&error))
+}
+
+/// Reads the files of a folder again, one folder after the other: there is one disk.
+async fn verify_one(folder: &Folder, repair: bool) -> Result<VerifiedFolder, ApiError> {
+    let parts = at_work(folder)?;
+    let watched = folder.clone();
+    let is_over = move || watched.has_ended(Instant::now());
+    let found = blocking(move || verify(&parts.root, &parts.index, &*parts.scope, &is_over))
+        .await?
+        .map_err(|error| unreadable(&error))?;
+    if found.broken_off {
+        return Err(ApiError::could_not(format!(
+            "the folder '{}' was stopped or its directory went away while it was read; see: \
+             syncctl status",
+            folder.id()
+        )));
+    }
+    let told = |path| PathText::of_file(&absolute(folder, path));
+    let verified = VerifiedFolder {
+        id: folder.id().to_string(),
+        whole: found.whole,
+        bytes: found.bytes,
+        changed: found.changed,
+        rotten: found.rotten.iter().map(|one| told(&one.path)).collect(),
+        unread: found.problems.iter().map(|one| told(&one.path)).collect(),
+    };
+    if repair {
+        for Rotten { path, stat, content } in found.rotten {
+            folder.note(Note::Event(Event::Rotten { path, stat, content }));
+        }
+    }
+    Ok(verified)
 }
 
 /// Counts the files and the paths that changed after `before`.

@@ -306,6 +306,20 @@ impl Desk for Canned {
         self.about(&id, ScanReport { folders, took_ms: 42 })
     }
 
+    fn verify(&self, request: VerifyRequest) -> Answer<'_, VerifyReport> {
+        self.note("verify", &request);
+        let id = request.folder.unwrap_or_else(|| "work".into());
+        let one = VerifiedFolder {
+            id: id.clone(),
+            whole: 99,
+            bytes: 6144,
+            changed: 0,
+            rotten: vec![PathText::of(b"/home/u/work/a")],
+            unread: Vec::new(),
+        };
+        self.about(&id, VerifyReport { folders: vec![one], took_ms: 42 })
+    }
+
     fn flush(&self, request: FlushRequest) -> Answer<'_, FlushReport> {
         self.note("flush", &request);
         let id = request.folder.unwrap_or_else(|| "work".into());

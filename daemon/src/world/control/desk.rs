@@ -10,7 +10,7 @@ use syncd_api::{
     FolderAdd, FolderAdded, FolderChange, FolderMove, FolderQuery, FolderRemoved, Health, Held,
     HeldAnswer, OfferedFolder, PairRequest, PathText, PendingDevice, RenameRequest, ResolveRequest,
     Resolved, RestoreRequest, Restored, ScanReport, ScanRequest, ShareRequest, Status, Trashed,
-    Unpaired, Why,
+    Unpaired, VerifyReport, VerifyRequest, Why,
 };
 
 /// What a desk promises.
@@ -97,6 +97,9 @@ pub trait Desk: Send + Sync + 'static {
 
     /// Scans now; answers when done.
     fn scan(&self, request: ScanRequest) -> Answer<'_, ScanReport>;
+
+    /// Reads every file again and compares it with what was written.
+    fn verify(&self, request: VerifyRequest) -> Answer<'_, VerifyReport>;
 
     /// Answers when what lies here now is durable elsewhere. Exit 4 when the time is over, exit 5
     /// when held changes stand in the way, listed in the items.

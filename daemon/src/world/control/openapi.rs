@@ -97,6 +97,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     asking("/v1/trash", "Lists what was displaced or deleted", FOLDER, "[Trashed]"),
     op(Post, "/v1/trash/empty", "Deletes it for good", "EmptyRequest", "Emptied"),
     op(Post, "/v1/trash/restore", "Brings something back", "RestoreRequest", "Restored"),
+    op(Post, "/v1/verify", "Reads all files again", "VerifyRequest", "VerifyReport"),
     asking("/v1/why", "Tells why a path is as it is", PATH, "Why"),
 ];
 

@@ -10,7 +10,7 @@ use syncd_api::{
     FolderChange, FolderMove, FolderQuery, FolderRemoved, Health, Held, HeldAnswer, Keep,
     OfferedFolder, PairRequest, PathText, PendingDevice, RenameRequest, ResolveRequest, Resolved,
     RestoreRequest, Restored, ScanReport, ScanRequest, ShareRequest, Status, Trashed, Unpaired,
-    Why,
+    VerifyReport, VerifyRequest, Why,
 };
 
 use super::reply::{Asked, Body, Named, Reply, absolute};
@@ -95,6 +95,7 @@ pub(super) fn table() -> Table {
         .on(Post, "/v1/folders/{folder}/revert", folder_revert)
         .on(Get, "/v1/offers", offers)
         .on(Post, "/v1/scan", scan)
+        .on(Post, "/v1/verify", verify)
         .on(Post, "/v1/flush", flush)
         .on(Get, "/v1/conflicts", conflicts)
         .on(Get, "/v1/conflicts/show", conflict)
@@ -186,6 +187,7 @@ posting! {
     pair(PairRequest) -> Device, |_| Ok(());
     folder_add(FolderAdd) -> FolderAdded, |request| absolute(&request.path);
     scan(ScanRequest) -> ScanReport, |_| Ok(());
+    verify(VerifyRequest) -> VerifyReport, |_| Ok(());
     flush(FlushRequest) -> FlushReport, |_| Ok(());
     resolve(ResolveRequest) -> Resolved, resolvable;
     restore(RestoreRequest) -> Restored, restorable;

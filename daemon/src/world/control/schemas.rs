@@ -143,6 +143,13 @@ const OBJECTS: &[(&str, &str)] = &[
          reason TrashReason, device text?",
     ),
     ("Unpaired", "device_id text, name text, folders [text]"),
+    (
+        "VerifiedFolder",
+        "id text, whole integer, bytes integer, changed integer, rotten [PathText], \
+         unread [PathText]",
+    ),
+    ("VerifyReport", "folders [VerifiedFolder], took_ms integer"),
+    ("VerifyRequest", "folder text?, repair boolean?"),
     ("Why", "folder text?, path text, path_hex text?, reasons [Reason]"),
 ];
 

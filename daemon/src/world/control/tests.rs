@@ -86,7 +86,9 @@ fn every_route_answers_what_the_document_tells() {
             "/v1/folders/{folder}/share" | "/v1/folders/{folder}/unshare" => {
                 r#"{"with":["devbox"]}"#.into()
             }
-            "/v1/folders/{folder}" | "/v1/scan" | "/v1/trash/empty" => "{}".to_owned(),
+            "/v1/folders/{folder}" | "/v1/scan" | "/v1/trash/empty" | "/v1/verify" => {
+                "{}".to_owned()
+            }
             "/v1/trash/restore" => r#"{"id":"t1"}"#.into(),
             _ => format!("{{{path}}}"),
         };

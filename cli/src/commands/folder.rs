@@ -446,6 +446,7 @@ impl Ls {
 
 /// Lays out the offered folders.
 pub(crate) fn offered(session: &Session, offers: &[OfferedFolder]) -> String {
+    let unknown = || "unknown".to_owned();
     let rows: Vec<Vec<Cell>> = offers
         .iter()
         .map(|offer| {
@@ -454,8 +455,8 @@ pub(crate) fn offered(session: &Session, offers: &[OfferedFolder]) -> String {
                 Cell::from(&offer.id),
                 Cell::from(&offer.label),
                 Cell::from(names.join(", ")),
-                Cell::from(counted(offer.files, "file", "files")),
-                Cell::from(bytes(offer.bytes)),
+                Cell::from(offer.files.map_or(unknown(), |n| counted(n, "file", "files"))),
+                Cell::from(offer.bytes.map_or(unknown(), bytes)),
             ]
         })
         .collect();

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use syncd_api::{ApiError, FolderState, FolderStatus, Problem, Role, Status as Standing};
+use syncd_api::{
+    ApiError, FolderState, FolderStatus, LeftOutWhy, Problem, Role, Status as Standing,
+};
 
 use super::{Outcome, Session};
 use crate::client::Answered;
@@ -71,6 +73,17 @@ fn page(session: &Session, status: &Standing) -> String {
             text += &told(session, &path, problem);
         }
         let id = escaped(&folder.id);
+        for device in &folder.devices {
+            for left_out in &device.left_out {
+                let files = counted(left_out.files, "file", "files");
+                let why = match left_out.why {
+                    LeftOutWhy::Ignored => "its rules ignore them",
+                    LeftOutWhy::Unsupported => "its disk cannot hold them beside others",
+                    LeftOutWhy::NotTaken => "its folder only sends",
+                };
+                text += &format!("\n{id}: {} leaves {files} out: {why}\n", escaped(&device.name));
+            }
+        }
         if folder.out_of_sync > 0 {
             let items = counted(folder.out_of_sync, "change", "changes");
             text += &format!(

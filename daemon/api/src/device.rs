@@ -21,6 +21,10 @@ pub struct Device {
     /// The addresses that were given for it, in the order they are tried.
     #[serde(default)]
     pub addresses: Vec<String>,
+    /// How far its clock was ahead of this device's when they last greeted each other, in
+    /// seconds; null when they have not since this daemon started.
+    #[serde(default)]
+    pub clock_ahead_s: Option<i64>,
 }
 
 /// How two devices are connected.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FolderState, PathText};
+use crate::{FolderState, LeftOut, PathText};
 
 /// What a device does in a folder.
 #[derive(
@@ -98,6 +98,12 @@ pub struct FolderDevice {
     pub device_id: String,
     /// Whether it has taken the folder.
     pub accepted: bool,
+    /// Whether it durably holds all that this device has, as far as it has told.
+    #[serde(default)]
+    pub in_sync: bool,
+    /// What it leaves out, as far as it has told while it is connected.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
 }
 
 /// A folder that other devices share with this one and that it has not taken.
@@ -109,10 +115,12 @@ pub struct OfferedFolder {
     pub label: String,
     /// Whether it is one single file.
     pub single_file: bool,
-    /// How many files it has, as far as told.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
+    /// How many files it has; null when nobody has told yet.
+    #[serde(default)]
+    pub files: Option<u64>,
+    /// Their bytes; null when nobody has told yet.
+    #[serde(default)]
+    pub bytes: Option<u64>,
     /// Who offers it, by name.
     pub devices: Vec<FolderDevice>,
 }

@@ -19,6 +19,7 @@ mod path;
 mod status;
 mod trash;
 mod why;
+mod words;
 mod work;
 
 pub use conflict::{Conflict, ConflictView, Keep, ResolveRequest, Resolved, Side};
@@ -33,9 +34,12 @@ pub use folder::{
 };
 pub use held::{Held, HeldAnswer, HeldKind};
 pub use path::{PathText, PathTextError};
-pub use status::{DeviceSync, FolderState, FolderStatus, Health, Problem, Status};
+pub use status::{
+    DeviceSync, FolderState, FolderStatus, Health, LeftOut, LeftOutWhy, Problem, Status,
+};
 pub use trash::{Emptied, EmptyRequest, RestoreRequest, Restored, TrashReason, Trashed};
 pub use why::{Reason, ReasonKind, Why};
+pub use words::span;
 pub use work::{
     FlushReport, FlushRequest, FlushedDevice, FlushedFolder, FolderQuery, ScanReport, ScanRequest,
     ScannedFolder, VerifiedFolder, VerifyReport, VerifyRequest,

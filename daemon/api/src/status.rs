@@ -115,6 +115,31 @@ pub struct DeviceSync {
     pub in_sync: bool,
     /// Files it does not hold yet.
     pub need_files: u64,
+    /// What it leaves out, as far as it has told while it is connected. It is in sync all the
+    /// same, but for what it does not take.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Files that a device knows of and does not hold, for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Why.
+    pub why: LeftOutWhy,
+    /// How many; at least one.
+    pub files: u64,
+}
+
+/// Why a device does not hold files that it knows of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeftOutWhy {
+    /// Its rules ignore them.
+    Ignored,
+    /// Its disk cannot hold them: two names are one to it, or it takes no such name.
+    Unsupported,
+    /// Its folder only sends: what others change is not taken there.
+    NotTaken,
 }
 
 /// One thing that is not as it should be.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use syncd_core::model::DeviceId;
+
 /// What may be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ailment {
@@ -12,6 +14,8 @@ pub enum Ailment {
     Home,
     /// It does not listen where the settings say.
     Listening,
+    /// The clocks of this device and of that one are far apart.
+    Clock(DeviceId),
 }
 
 /// All that is wrong, each with what to do about it.

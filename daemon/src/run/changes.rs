@@ -155,6 +155,7 @@ async fn reload(daemon: &Daemon) {
     for device in &before.devices {
         if !config.devices.iter().any(|d| d.id == device.id) {
             daemon.net.distrust(device.id).await;
+            daemon.ailments.clear(Ailment::Clock(device.id));
         }
     }
     let started = |c: &Config| c.folders.clone();

@@ -5,8 +5,16 @@ use syncd_core::protocol::Hello;
 use syncd_core::protocol::peer::PROTOCOL_VERSION;
 use syncd_core::protocol::tokens::{Shown, Token};
 
-use super::{Daemon, Happening, locked};
+use super::{Ailment, Daemon, Happening, locked};
 use crate::flow::index::{LedgerError, REINCARNATE};
+
+/// How far two clocks may be apart before people are told, in seconds.
+const CLOCK_APART_S_MAX: i64 = 3600;
+
+/// Returns the wall clock in milliseconds since 1970, before it too.
+fn clock_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
 
 impl Daemon {
     /// Returns what to greet `to` with.
@@ -26,6 +34,7 @@ impl Daemon {
             boot_nonce: self.boot_nonce,
             token_shown: tokens.theirs.map(|token| token.0),
             token_given: given.0,
+            clock_ms: clock_ms(),
         })
     }
 
@@ -40,7 +49,13 @@ impl Daemon {
         name: &str,
         hello: &Hello,
     ) -> Result<bool, LedgerError> {
-        locked(&self.heard).entry(device).or_default().name = name.to_owned();
+        let ahead_s = hello.clock_ms.saturating_sub(clock_ms()) / 1000;
+        {
+            let mut heard = locked(&self.heard);
+            let heard = heard.entry(device).or_default();
+            (heard.name, heard.clock_ahead_s) = (name.to_owned(), Some(ahead_s));
+        }
+        self.compare_clocks(device, ahead_s);
         let mut tokens = self.ledger.peer_tokens(device);
         match tokens.greeted(hello.token_shown.map(Token), Token(hello.token_given)) {
             Shown::Fits => {}
@@ -56,6 +71,25 @@ impl Daemon {
         }
         self.ledger.set_peer_tokens(device, tokens)?;
         Ok(true)
+    }
+
+    /// Tells people of clocks that are far apart, once. Sync goes on: no clock decides what is newer
+    /// of two versions that follow each other.
+    fn compare_clocks(&self, device: DeviceId, ahead_s: i64) {
+        let name = self.config().devices.into_iter().find(|known| known.id == device);
+        let name = name.map_or_else(|| device.short(), |known| known.name);
+        if ahead_s.abs() <= CLOCK_APART_S_MAX {
+            let text = format!("the clock of '{name}' is right again");
+            return self.heal(Ailment::Clock(device), &text);
+        }
+        let way = if ahead_s > 0 { "ahead of" } else { "behind" };
+        let what = format!(
+            "the clock of '{name}' is {} {way} this device's",
+            syncd_api::span(ahead_s.unsigned_abs())
+        );
+        let remedy = "set the one that is wrong, best by NTP: sudo timedatectl set-ntp true; sync \
+                      goes on, but conflict copies bear wrong times";
+        self.ail(Ailment::Clock(device), &what, remedy);
     }
 
     /// Takes note that `device` has read our greeting and kept what it handed out.

@@ -7,6 +7,7 @@ pub mod fetch;
 pub mod folder;
 mod greeting;
 mod happenings;
+mod holds;
 mod serve;
 pub mod session;
 mod start;
@@ -19,7 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use syncd_core::engine::Event;
 use syncd_core::model::{DeviceId, FolderId, Incarnation};
-use syncd_core::protocol::Ready;
+use syncd_core::protocol::{Holds, Ready};
 use syncd_home::{Config, Home};
 use tokio::sync::{Notify, Semaphore};
 
@@ -65,6 +66,7 @@ pub struct Daemon {
     folders: Mutex<BTreeMap<FolderId, Folder>>,
     peers: Mutex<BTreeMap<DeviceId, Arc<Peer>>>,
     offered: Mutex<BTreeMap<(FolderId, DeviceId), Ready>>,
+    held_by: Mutex<BTreeMap<(FolderId, DeviceId), Holds>>,
     unfinished: Mutex<Unfinished>,
     /// Told when this device turns out to have been set back to an older state.
     rolled_back: Notify,
@@ -89,6 +91,8 @@ pub struct Heard {
     pub name: String,
     /// When it was last connected.
     pub last_seen: Option<Timestamp>,
+    /// How far its clock was ahead of ours when it last greeted, in seconds.
+    pub clock_ahead_s: Option<i64>,
 }
 
 impl Daemon {
@@ -188,6 +192,7 @@ impl Daemon {
             }
         }
         locked(&self.offered).retain(|(_, from), _| *from != device);
+        locked(&self.held_by).retain(|(_, from), _| *from != device);
         locked(&self.heard).entry(device).or_default().last_seen = Some(Timestamp::now());
         for folder in self.folders() {
             folder.note(Note::Event(Event::PeerDown { peer: device }));
@@ -208,6 +213,7 @@ impl Daemon {
 
     fn offer_gone(&self, device: DeviceId, folder: &FolderId) {
         locked(&self.offered).remove(&(folder.clone(), device));
+        locked(&self.held_by).remove(&(folder.clone(), device));
     }
 
     /// Takes the intents that an earlier run left for a folder and, once no folder has any left,

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::fetch::{Answers, Fetcher};
 use super::folder::{Folder, Link, Note};
-use super::{Daemon, Happening, serve};
+use super::{Daemon, Happening, holds, serve};
 use crate::flow::index::LedgerError;
 use crate::run::folder::links;
 use crate::world::net::{Gone, Inbox, Lane, LinkPath, Outbox, Session};
@@ -54,6 +54,8 @@ pub struct Peer {
 struct Shared {
     /// Our epoch, 0 while the folder is not ready here.
     mine: u32,
+    /// Whether our last word to the peer was that it is shared.
+    told: bool,
     theirs: Option<Ready>,
 }
 
@@ -162,12 +164,14 @@ async fn talk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, recv: Inbox) -> Result<(),
                 | Frame::Offer { .. }
                 | Frame::Ack { .. }
                 | Frame::List(_)
+                | Frame::Holds(_)
                 | Frame::Want(_) => return Err(Cut::Order("control on the data lane")),
             }
         }
         Err::<(), Cut>(Cut::Gone)
     };
-    tokio::try_join!(control, offers, contents).map(|_| ())
+    let telling = async { holds::tell(daemon, peer).await.map_err(Cut::from) };
+    tokio::try_join!(control, offers, contents, telling).map(|_| ())
 }
 
 async fn take_control(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> Result<(), Cut> {
@@ -198,6 +202,10 @@ async fn take_control(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> 
             if let Some(folder) = peer.addressee(daemon, &tag) {
                 folder.note(Note::Event(Event::Acked { peer: peer.device, frames, sent }));
             }
+            Ok(())
+        }
+        Frame::Holds(holds) => {
+            daemon.holds_came(peer.device, holds);
             Ok(())
         }
         Frame::Hello(_) => Err(Cut::Order("a second hello")),
@@ -231,6 +239,7 @@ async fn take_bulk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> Res
         | Frame::Unready { .. }
         | Frame::Ack { .. }
         | Frame::Listed(_)
+        | Frame::Holds(_)
         | Frame::Have(_) => Err(Cut::Order("control on the bulk lane")),
     }
 }
@@ -326,7 +335,7 @@ impl Peer {
         let frame = Frame::Ready(Ready {
             folder: folder.id().clone(),
             label: config.label.unwrap_or_default(),
-            single_file: folder.parts().is_some_and(|p| p.root.single_name().is_some()),
+            single_file: folder.single().map(|single| single.here().to_vec()),
             epoch,
             store: daemon.store.id(),
             cursor: marks.cursors.get(&self.device).copied(),
@@ -335,17 +344,26 @@ impl Peer {
         self.shared().entry(folder.id().clone()).or_default().mine = epoch;
         self.moved();
         self.send(Lane::Interactive, &frame).await?;
+        self.shared().entry(folder.id().clone()).or_default().told = true;
         if ready {
             self.join(daemon, folder);
         }
         Ok(())
     }
 
+    /// Tells whether the peer has been told of a folder, and not since that it may not have it.
+    #[must_use]
+    pub fn has_announced(&self, folder: &FolderId) -> bool {
+        self.shared().get(folder).is_some_and(|shared| shared.told)
+    }
+
     /// Says that a folder is not shared any more, or not for now.
     pub async fn withdraw(&self, folder: &FolderId) {
-        let known = self.shared().get_mut(folder).map(|shared| shared.mine = 0).is_some();
+        let known = self.shared().get_mut(folder).map(|shared| {
+            (shared.mine, shared.told) = (0, false);
+        });
         self.moved();
-        if known {
+        if known.is_some() {
             // A session that is over needs no telling.
             let _ = self.send(Lane::Interactive, &Frame::Unready { folder: folder.clone() }).await;
         }

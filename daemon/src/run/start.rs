@@ -101,6 +101,7 @@ pub async fn run(home: Home) -> anyhow::Result<Ended> {
         folders: Mutex::new(BTreeMap::new()),
         peers: Mutex::default(),
         offered: Mutex::default(),
+        held_by: Mutex::default(),
         unfinished: Mutex::new(unfinished),
         rolled_back: Notify::new(),
         anew: Notify::new(),

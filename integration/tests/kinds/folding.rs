@@ -91,6 +91,12 @@ fn twins_are_shown_and_nothing_is_overwritten() {
         assert!(laptop.path(second).exists(), "{because}: a scan deletes nothing: {said}");
     }
     assert_eq!(laptop.status(FOLDER)["conflicts"], 0);
+    eventually(NOTICE_MAX, "the devbox is in sync but for what it cannot hold", || {
+        let told = laptop.status(FOLDER)["devices"][0].clone();
+        let left_out = serde_json::json!([{ "why": "unsupported", "files": TWINS.len() }]);
+        let is_so = told["in_sync"] == true && told["left_out"] == left_out;
+        if is_so { Ok(()) } else { Err(told.to_string()) }
+    });
 }
 
 #[test]

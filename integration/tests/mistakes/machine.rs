@@ -281,7 +281,10 @@ fn a_clock_that_is_years_off_is_a_warning_and_sync_goes_on() {
     let library = Command::new("faketime").args(["-f", "+0", "printenv", "LD_PRELOAD"]).output();
     let library = String::from_utf8(library.unwrap().stdout).unwrap();
     let preload = format!("LD_PRELOAD={}", library.trim());
-    for days in ["FAKETIME=-1100d", "FAKETIME=+1100d"] {
+    for (days, told) in [
+        ("FAKETIME=-1100d", "'devbox' is 3 years behind"),
+        ("FAKETIME=+1100d", "'devbox' is 3 years ahead of"),
+    ] {
         let mut pair = Pair::new();
         write(&pair.laptop.path("a"), "x");
         pair.agree();
@@ -296,6 +299,13 @@ fn a_clock_that_is_years_off_is_a_warning_and_sync_goes_on() {
             pair.agree();
             assert!(theirs.path(ours.name()).exists() && !theirs.path("a").exists(), "{days}");
         }
+        let problems = pair.laptop.json(&["status"])["problems"].clone();
+        let what = problems[0]["what"].as_str().unwrap_or_default();
+        assert!(what.contains(told), "{told}: {problems}");
+        let logged = fs::read_to_string(pair.laptop.log_path()).unwrap();
+        assert_eq!(logged.matches(told).count(), 1, "told once: {logged}");
+        let doctor = pair.laptop.ctl(&["doctor"]).stdout;
+        assert!(doctor.contains("devbox is connected, but its clock is 3 years"), "{doctor}");
         if days.contains('-') {
             let ctl = syncd_integration::process::binary("syncctl");
             let mut doctor = Command::new("env");
@@ -303,5 +313,13 @@ fn a_clock_that_is_years_off_is_a_warning_and_sync_goes_on() {
             let said = syncd_integration::process::run(&mut doctor, NOTICE_MAX).stdout;
             assert!(said.contains("clock") && said.contains("set the clock"), "{said}");
         }
+        pair.devbox.stop();
+        pair.devbox.run_under(&[""; 0]);
+        pair.devbox.start();
+        pair.await_connected();
+        eventually(NOTICE_MAX, "a clock that is right again is no problem", || {
+            let problems = pair.laptop.json(&["status"])["problems"].clone();
+            if problems == Value::Array(Vec::new()) { Ok(()) } else { Err(problems.to_string()) }
+        });
     }
 }

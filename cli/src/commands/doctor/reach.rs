@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSoc
 use std::time::Duration;
 
 use serde_json::json;
-use syncd_api::{ApiError, Device, Exit, Health};
+use syncd_api::{ApiError, Device, Exit, Health, span};
 use syncd_home::{Config, DeviceConfig};
 
 use super::finding::Finding;
@@ -12,6 +12,9 @@ use crate::render;
 
 /// How long an address may take to answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
+
+/// How far two clocks may be apart before people are told, in seconds.
+const CLOCK_APART_S_MAX: u64 = 3600;
 
 pub(super) fn daemon(health: &Result<Health, ApiError>) -> Finding {
     let own = env!("CARGO_PKG_VERSION");
@@ -102,13 +105,25 @@ pub(super) fn devices(config: &Config, live: Option<&[Device]>) -> Vec<Finding> 
     let told = |device: &DeviceConfig| {
         let id = device.id.to_string();
         let live = live.and_then(|all| all.iter().find(|one| one.device_id == id));
-        match live.is_some_and(|live| live.connected) {
-            true => Finding::good("device", format!("{} is connected", device.name))
-                .with(json!({ "connected": true })),
-            false => away(device),
+        match live.filter(|live| live.connected) {
+            Some(live) => connected(device, live.clock_ahead_s.unwrap_or_default()),
+            None => away(device),
         }
     };
     config.devices.iter().map(told).collect()
+}
+
+/// Tells of a device that is connected, and whether its clock is about as this one's.
+fn connected(device: &DeviceConfig, clock_ahead_s: i64) -> Finding {
+    let facts = json!({ "connected": true, "clock_ahead_s": clock_ahead_s });
+    let (name, apart_s) = (&device.name, clock_ahead_s.unsigned_abs());
+    if apart_s <= CLOCK_APART_S_MAX {
+        return Finding::good("device", format!("{name} is connected")).with(facts);
+    }
+    let way = if clock_ahead_s > 0 { "ahead of" } else { "behind" };
+    let what = format!("{name} is connected, but its clock is {} {way} this one's", span(apart_s));
+    let remedy = "set the one that is wrong, best by NTP: sudo timedatectl set-ntp true";
+    Finding::warn("device", what, remedy).with(facts)
 }
 
 /// Tries the addresses of a device that is not connected.

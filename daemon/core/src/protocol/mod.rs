@@ -20,7 +20,7 @@ mod twins;
 use bincode::config::{Configuration, Limit, LittleEndian, Varint, standard};
 
 pub use peer::{
-    Body, Frame, Have, Hello, List, Listed, Need, Ready, Tag, Want, WantedItem, agreed,
+    Body, Frame, Have, Hello, Holds, List, Listed, Need, Ready, Tag, Want, WantedItem, agreed,
 };
 
 use crate::model::limits::FRAME_BYTES_MAX;

@@ -4,7 +4,7 @@ use super::DecodeError;
 use super::limits::{
     AGENT_BYTES_MAX, BLOCK_BYTES_MAX, FILE_BYTES_MAX, NAME_BYTES_MAX, WANT_RANGES_MAX,
 };
-use super::peer::{Body, Frame, Have, Hello, Need, Ready, Tag, Want, WantedItem};
+use super::peer::{Body, Frame, Have, Hello, Holds, Need, Ready, Tag, Want, WantedItem};
 use super::raw::{Bytes, List};
 use super::twins::{
     ActorTwin, BodyTwin, Counters, FrameTwin, HaveTwin, NeedTwin, RecordTwin, TagTwin, WantedTwin,
@@ -29,22 +29,29 @@ type Parsed<T> = Result<T, DecodeError>;
 /// [`DecodeError::Value`] naming what is wrong.
 pub(super) fn frame(twin: FrameTwin<'_>) -> Parsed<Frame> {
     Ok(match twin {
-        FrameTwin::Hello { version, name, incarnation, boot_nonce, token_shown, token_given } => {
-            Frame::Hello(Hello {
-                version,
-                name: short(name)?,
-                incarnation: Incarnation(incarnation),
-                boot_nonce,
-                token_shown,
-                token_given,
-            })
-        }
+        FrameTwin::Hello {
+            version,
+            name,
+            incarnation,
+            boot_nonce,
+            token_shown,
+            token_given,
+            clock_ms,
+        } => Frame::Hello(Hello {
+            version,
+            name: short(name)?,
+            incarnation: Incarnation(incarnation),
+            boot_nonce,
+            token_shown,
+            token_given,
+            clock_ms,
+        }),
         FrameTwin::Ready { folder: id, label, single_file, epoch, store, cursor, seen_of_you } => {
             let seen = |(incarnation, counter)| (Incarnation(incarnation), counter);
             Frame::Ready(Ready {
                 folder: folder(id)?,
                 label: short(label)?,
-                single_file,
+                single_file: single_file.map(name).transpose()?,
                 epoch,
                 store: StoreId(store),
                 cursor: cursor.map(|(store, seq)| Cursor { store: StoreId(store), seq }),
@@ -54,9 +61,7 @@ pub(super) fn frame(twin: FrameTwin<'_>) -> Parsed<Frame> {
         FrameTwin::Unready { folder: id } => Frame::Unready { folder: folder(id)? },
         FrameTwin::Offer { tag: t, number, after, writers, records, upto, more, inline: bytes } => {
             let inline = inline(&bytes.0)?;
-            let records = records.0.into_iter();
-            let records = records.map(|(at, twin)| Ok((path(at)?, record(twin, &writers.0)?)));
-            let records = records.collect::<Parsed<_>>()?;
+            let records = named(records.0, &writers.0)?;
             let upto = upto.map(|(seq, covered)| {
                 let covered = covered.map(|counters| version(&writers.0, counters)).transpose();
                 covered.map(|covered| Upto { seq, covered })
@@ -71,22 +76,18 @@ pub(super) fn frame(twin: FrameTwin<'_>) -> Parsed<Frame> {
             Frame::Ack { tag: tag(t)?, frames: frames.0, sent }
         }
         FrameTwin::Want { request, folder: id, items } => {
-            let items: Vec<WantedItem> = items.0.into_iter().map(wanted).collect::<Parsed<_>>()?;
-            let ranges = items.iter().map(|item| match &item.need {
-                Need::Ranges(ranges) => ranges.len(),
-                Need::Whole | Need::Blocks => 0,
-            });
-            check(ranges.sum::<usize>() <= WANT_RANGES_MAX, "too many ranges")?;
-            Frame::Want(Want { request, folder: folder(id)?, items })
+            Frame::Want(Want { request, folder: folder(id)?, items: items_of(items.0)? })
         }
         FrameTwin::List { request, folder: id, after } => {
             Frame::List(super::List { request, folder: folder(id)?, after })
         }
         FrameTwin::Listed { request, writers, records, next } => {
-            let records = records.0.into_iter();
-            let records = records.map(|(at, twin)| Ok((path(at)?, record(twin, &writers.0)?)));
-            let records = records.collect::<Parsed<_>>()?;
+            let records = named(records.0, &writers.0)?;
             Frame::Listed(super::Listed { request, records, next })
+        }
+        FrameTwin::Holds { folder: id, files, bytes, ignored, unsupported, not_taken } => {
+            let folder = folder(id)?;
+            Frame::Holds(Holds { folder, files, bytes, ignored, unsupported, not_taken })
         }
         FrameTwin::Have(haves) => {
             Frame::Have(haves.0.into_iter().map(have).collect::<Parsed<_>>()?)
@@ -101,6 +102,13 @@ fn check(holds: bool, what: &'static str) -> Parsed<()> {
 fn short(name: &str) -> Parsed<String> {
     check(name.len() <= NAME_BYTES_MAX, "a name without end")?;
     Ok(name.to_owned())
+}
+
+/// Checks a name that a file may have on a disk.
+fn name(bytes: Bytes<'_>) -> Parsed<Vec<u8>> {
+    let is_name = RelPath::root().join(bytes.0).is_ok();
+    check(is_name, "a name that no file can have")?;
+    Ok(bytes.0.to_vec())
 }
 
 fn folder(text: &str) -> Parsed<FolderId> {
@@ -189,6 +197,23 @@ fn record(twin: RecordTwin<'_>, writers: &[WriterTwin]) -> Parsed<Record> {
         },
         found: twin.found,
     })
+}
+
+fn named(
+    twins: Vec<(Bytes<'_>, RecordTwin<'_>)>,
+    writers: &[WriterTwin],
+) -> Parsed<Vec<(RelPath, Record)>> {
+    twins.into_iter().map(|(at, twin)| Ok((path(at)?, record(twin, writers)?))).collect()
+}
+
+fn items_of(twins: Vec<WantedTwin<'_>>) -> Parsed<Vec<WantedItem>> {
+    let items: Vec<WantedItem> = twins.into_iter().map(wanted).collect::<Parsed<_>>()?;
+    let ranges = items.iter().map(|item| match &item.need {
+        Need::Ranges(ranges) => ranges.len(),
+        Need::Whole | Need::Blocks => 0,
+    });
+    check(ranges.sum::<usize>() <= WANT_RANGES_MAX, "too many ranges")?;
+    Ok(items)
 }
 
 fn wanted((at, number, content, need): WantedTwin<'_>) -> Parsed<WantedItem> {

@@ -67,6 +67,8 @@ pub enum Frame {
     List(List),
     /// A part of what the sender has. Data lane.
     Listed(Listed),
+    /// How much of a folder the sender holds, for people. Interactive lane.
+    Holds(Holds),
 }
 
 /// Who speaks.
@@ -84,6 +86,9 @@ pub struct Hello {
     pub token_shown: Option<[u8; 16]>,
     /// What the receiver is to show next time.
     pub token_given: [u8; 16],
+    /// What the sender's clock says, in milliseconds since 1970: a clock that is far off is told
+    /// to people, and decides nothing.
+    pub clock_ms: i64,
 }
 
 /// A folder that the sender shares with the receiver.
@@ -93,8 +98,9 @@ pub struct Ready {
     pub folder: FolderId,
     /// What people call it.
     pub label: String,
-    /// Whether the sender shares a single file.
-    pub single_file: bool,
+    /// The name that a single file has on the sender's disk, if the folder is one: a proposal for
+    /// what to call it elsewhere.
+    pub single_file: Option<Vec<u8>>,
     /// Grows each time the sender begins the folder anew in this session; 0 for a folder that is
     /// only offered: the sender takes nothing and tells nothing yet.
     pub epoch: u32,
@@ -104,6 +110,23 @@ pub struct Ready {
     pub cursor: Option<Cursor>,
     /// The greatest counters of the receiver that the sender has seen, by incarnation.
     pub seen_of_you: Vec<(Incarnation, Counter)>,
+}
+
+/// How much of a folder the sender holds. People are told; nothing is decided by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holds {
+    /// Which folder.
+    pub folder: FolderId,
+    /// Files and symlinks on the sender's disk.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that it knows of and its rules keep off its disk.
+    pub ignored: u64,
+    /// Files that it knows of and its disk cannot hold.
+    pub unsupported: u64,
+    /// Changes that it was told and does not take, since its folder only sends.
+    pub not_taken: u64,
 }
 
 /// Ties a frame to one begin of a folder on both sides.

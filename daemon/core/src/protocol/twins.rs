@@ -30,11 +30,13 @@ pub(super) enum FrameTwin<'a> {
         boot_nonce: u64,
         token_shown: Option<[u8; 16]>,
         token_given: [u8; 16],
+        clock_ms: i64,
     },
     Ready {
         folder: &'a str,
         label: &'a str,
-        single_file: bool,
+        #[serde(borrow)]
+        single_file: Option<Bytes<'a>>,
         epoch: u32,
         store: u64,
         cursor: Option<(u64, u64)>,
@@ -80,6 +82,14 @@ pub(super) enum FrameTwin<'a> {
         #[serde(borrow)]
         records: List<(Bytes<'a>, RecordTwin<'a>), OFFER_RECORDS_MAX>,
         next: Option<u64>,
+    },
+    Holds {
+        folder: &'a str,
+        files: u64,
+        bytes: u64,
+        ignored: u64,
+        unsupported: u64,
+        not_taken: u64,
     },
 }
 
@@ -199,11 +209,12 @@ impl<'a> From<&'a Frame> for FrameTwin<'a> {
                 boot_nonce: hello.boot_nonce,
                 token_shown: hello.token_shown,
                 token_given: hello.token_given,
+                clock_ms: hello.clock_ms,
             },
             Frame::Ready(ready) => Self::Ready {
                 folder: ready.folder.as_str(),
                 label: &ready.label,
-                single_file: ready.single_file,
+                single_file: ready.single_file.as_deref().map(Bytes),
                 epoch: ready.epoch,
                 store: ready.store.0,
                 cursor: ready.cursor.map(|c| (c.store.0, c.seq)),
@@ -227,6 +238,14 @@ impl<'a> From<&'a Frame> for FrameTwin<'a> {
                 after: list.after,
             },
             Frame::Listed(listed) => listed_twin(listed),
+            Frame::Holds(holds) => Self::Holds {
+                folder: holds.folder.as_str(),
+                files: holds.files,
+                bytes: holds.bytes,
+                ignored: holds.ignored,
+                unsupported: holds.unsupported,
+                not_taken: holds.not_taken,
+            },
         }
     }
 }

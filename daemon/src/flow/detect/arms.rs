@@ -72,11 +72,18 @@ impl Arms {
         self.watch_own();
     }
 
-    /// Returns the path below the root that the system names `path`; `None` for others and for
-    /// names that no index can hold.
+    /// Returns the path below the root that the system names `path`; `None` for others, for
+    /// names that no index can hold, and for what does not belong to a single-file folder.
     pub(super) fn relative(&self, path: &Path) -> Option<RelPath> {
         let below = path.strip_prefix(&self.base).ok()?.as_os_str().as_bytes();
-        if below.is_empty() { Some(RelPath::root()) } else { RelPath::parse(below).ok() }
+        if below.is_empty() {
+            return Some(RelPath::root());
+        }
+        let path = RelPath::parse(below).ok()?;
+        match self.root.single().filter(|_| !path.is_reserved()) {
+            Some(single) => single.path_of(path.as_bytes()),
+            None => Some(path),
+        }
     }
 
     pub(super) fn root(&self) -> &Root {

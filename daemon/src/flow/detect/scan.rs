@@ -8,7 +8,7 @@
 //! - FIFOs, sockets and devices are never opened; other file systems are never entered.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use syncd_core::flow::detect::Look;
 use syncd_core::flow::index::{IndexError, Known};
@@ -18,7 +18,7 @@ use syncd_core::model::{ContentId, Entry, Kind, RelPath, StatKey};
 use super::batch::Batch;
 use super::{Links, LookReport, Problem, Scope, Sink, UNTRUSTED_CTIME};
 use crate::flow::digest::{is_fresh, now_ns};
-use crate::world::disk::{DiskError, Lstat, Odd, Root, system, trouble_of};
+use crate::world::disk::{DiskError, Listed, Lstat, Odd, Root, trouble_of};
 
 /// Looks at one folder's root.
 #[derive(Clone, Copy)]
@@ -148,11 +148,8 @@ impl Walk<'_, '_> {
     /// Looks at everything in one directory; its directories come later.
     fn directory(&mut self, dir: &RelPath) -> Result<(), IndexError> {
         let listed = self.at.root.open_dir(dir).and_then(|fd| {
-            let names = system::names_in(fd.as_fd());
-            let mut names =
-                names.map_err(|source| DiskError::Refused { path: dir.clone(), source })?;
-            names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-            names.dedup_by(|a, b| a.0 == b.0);
+            let mut names = self.at.root.names_in(dir, &fd)?;
+            names.dedup_by(|a, b| a.name == b.name);
             Ok((fd, names))
         });
         let (fd, names) = match listed {
@@ -164,7 +161,7 @@ impl Walk<'_, '_> {
         };
         let first_dir = self.dirs.len();
         let mut known = self.at.known.children(dir)?.into_iter().peekable();
-        for (name, _) in &names {
+        for Listed { name, .. } in &names {
             while let Some((path, entry)) = known.next_if(|(path, _)| path.name() < &name[..]) {
                 self.unlisted(&fd, &path, &entry)?;
             }
@@ -193,15 +190,15 @@ impl Walk<'_, '_> {
             return Ok(());
         }
         self.report.names += 1;
-        match system::stat_at(dir.as_fd(), path.name()) {
-            Ok(Some(stat)) => self.there(path, entry, &self.at.root.lstat_of(&stat)),
+        match self.at.root.stat_in(dir, path) {
+            Ok(Some(there)) => self.there(path, entry, &there),
             // It went in between: the next look knows.
             Ok(None) => {
                 self.report.again.push(path.clone());
                 Ok(())
             }
-            Err(errno) => {
-                self.hidden(path, &DiskError::of(path, errno));
+            Err(error) => {
+                self.hidden(path, &error);
                 Ok(())
             }
         }
@@ -213,13 +210,13 @@ impl Walk<'_, '_> {
         if !self.at.root.is_ours(path) || !entry.record.is_live() {
             return Ok(());
         }
-        match system::stat_at(dir.as_fd(), path.name()) {
+        match self.at.root.stat_in(dir, path) {
             Ok(None) => self.missing(path, Some(entry)),
             // Where names are folded, the answer may be that of another name.
             Ok(Some(_)) if !self.at.root.is_spelt_so(path) => self.missing(path, Some(entry)),
-            Ok(Some(stat)) => self.there(path, Some(entry), &self.at.root.lstat_of(&stat)),
-            Err(errno) => {
-                self.hidden(path, &DiskError::of(path, errno));
+            Ok(Some(there)) => self.there(path, Some(entry), &there),
+            Err(error) => {
+                self.hidden(path, &error);
                 Ok(())
             }
         }

@@ -71,12 +71,13 @@ fn rows_have_these_bytes() {
         directories: 2,
         tombstones: 3,
         conflicts: 4,
-        aside: 5,
+        ignored: 5,
+        unsupported: 8,
         withheld: 7,
     };
     let tally = Tally { last_seq: 128, live_files: 6, summary };
     let bytes = encode_tally(&tally);
-    assert_eq!(hex(&bytes), "0180010601ac020203040507");
+    assert_eq!(hex(&bytes), "0180010601ac02020304050807");
     assert_eq!(decode_tally(&bytes).unwrap(), tally);
 
     let mut marks = Marks { covered: Version::of(dot(1, 3)), ..Marks::default() };

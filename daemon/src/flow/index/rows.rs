@@ -127,10 +127,18 @@ fn is_file(entry: &Entry) -> u64 {
 /// Encodes a tally.
 pub(super) fn encode_tally(tally: &Tally) -> Vec<u8> {
     let mut out = vec![ROW_VERSION];
-    let Summary { files, bytes, directories, tombstones, conflicts, aside, withheld } =
-        tally.summary;
+    let Summary {
+        files,
+        bytes,
+        directories,
+        tombstones,
+        conflicts,
+        ignored,
+        unsupported,
+        withheld,
+    } = tally.summary;
     let (last_seq, live_files) = (tally.last_seq, tally.live_files);
-    let counts = [files, bytes, directories, tombstones, conflicts, aside, withheld];
+    let counts = [files, bytes, directories, tombstones, conflicts, ignored, unsupported, withheld];
     for number in [last_seq, live_files].into_iter().chain(counts) {
         put_uint(&mut out, number);
     }
@@ -147,7 +155,8 @@ pub(super) fn decode_tally(bytes: &[u8]) -> Result<Tally, Malformed> {
         directories: from.uint()?,
         tombstones: from.uint()?,
         conflicts: from.uint()?,
-        aside: from.uint()?,
+        ignored: from.uint()?,
+        unsupported: from.uint()?,
         withheld: from.uint()?,
     };
     from.end()?;

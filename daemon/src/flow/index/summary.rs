@@ -1,6 +1,6 @@
 //! How much a folder holds, counted as batches go by and never by a walk.
 
-use syncd_core::model::{Entry, Kind};
+use syncd_core::model::{Entry, Kind, Standing};
 
 /// How much one folder holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,9 +15,11 @@ pub struct Summary {
     pub tombstones: u64,
     /// How many of the files are conflict copies, told by their names.
     pub conflicts: u64,
-    /// Live paths that are known but not on this disk by our doing: ignored, unsupported,
-    /// refused, evicted. Counted nowhere else.
-    pub aside: u64,
+    /// Files and symlinks that are known and that the rules keep off this disk. Like the next
+    /// ones, they are counted nowhere else.
+    pub ignored: u64,
+    /// Files and symlinks that are known and that this disk cannot hold.
+    pub unsupported: u64,
     /// Of all these, the paths of which no peer is told.
     pub withheld: u64,
 }
@@ -38,7 +40,16 @@ impl Summary {
             self.withheld = by(self.withheld, 1);
         }
         if entry.record.is_live() && !entry.local.is_here() {
-            self.aside = by(self.aside, 1);
+            if entry.record.has_bytes() {
+                match entry.local.standing {
+                    Standing::Ignored => self.ignored = by(self.ignored, 1),
+                    Standing::Unsupported => self.unsupported = by(self.unsupported, 1),
+                    Standing::Settled
+                    | Standing::Withheld
+                    | Standing::Refused
+                    | Standing::Evicted => {}
+                }
+            }
             return;
         }
         match entry.record.kind {

@@ -4,6 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::{self, AtFlags, RenameFlags};
 use rustix::io::{self, Errno};
+use syncd_core::flow::plan::conflict;
 use syncd_core::flow::settle::{Expect, SettleError};
 use syncd_core::model::{Kind, RelPath};
 
@@ -106,8 +107,9 @@ impl Hands {
         let mtime_ns = stat.map_or(0, |stat| system::key_of(&stat).mtime_ns);
         let first = (self.inner.name_copy)(&spot.path, mtime_ns);
         for nth in 1..=COPY_NAMES_MAX {
-            let copy = numbered(&first, nth);
-            match self.install(from, name, spot.way(), copy.name()) {
+            let copy = if nth == 1 { first.clone() } else { conflict::numbered(&first, nth) };
+            let target = self.name_of(&copy)?;
+            match self.install(from, name, spot.way(), &target) {
                 Ok(()) => {
                     self.journal().drop_entry(moved.content(), moved.seq).map_err(said)?;
                     return Ok(copy);
@@ -170,21 +172,6 @@ impl Hands {
         let _ = self.journal().drop_entry(moved.content(), moved.seq);
         Err(error)
     }
-}
-
-/// Returns the `nth` name to try for a copy: the first as it is, then with a number before the
-/// extension.
-fn numbered(copy: &RelPath, nth: u32) -> RelPath {
-    if nth == 1 {
-        return copy.clone();
-    }
-    let name = copy.name();
-    let dot = name.iter().rposition(|b| *b == b'.').filter(|at| *at > 0).unwrap_or(name.len());
-    let number = format!("-{nth}");
-    let room = 255_usize.saturating_sub(number.len() + name.len() - dot);
-    let stem = &name[..dot.min(room)];
-    let numbered = [stem, number.as_bytes(), &name[dot..]].concat();
-    copy.parent().and_then(|dir| dir.join(&numbered).ok()).unwrap_or_else(|| copy.clone())
 }
 
 #[cfg(test)]
@@ -273,19 +260,5 @@ mod tests {
         hands.recover(super::super::now_ms()).unwrap();
         assert_eq!(hands.late_writes().len(), 1);
         assert_eq!(folder.read("a.copy").as_deref(), Some("late"));
-    }
-
-    #[test]
-    fn a_second_try_for_a_name_keeps_the_extension_and_fits() {
-        let long = format!("{}.txt", "x".repeat(251));
-        for (name, nth, expected) in [
-            ("d/a.txt", 1, "d/a.txt".to_owned()),
-            ("d/a.txt", 2, "d/a-2.txt".to_owned()),
-            ("noext", 13, "noext-13".to_owned()),
-            (".hidden", 2, ".hidden-2".to_owned()),
-            (&long, 2, format!("{}-2.txt", "x".repeat(249))),
-        ] {
-            assert_eq!(numbered(&path(name), nth), path(&expected), "{name}");
-        }
     }
 }

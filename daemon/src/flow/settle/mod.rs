@@ -277,7 +277,15 @@ impl Hands {
             // What was reached is the directory's twin.
             return Err(SettleError::NoWay { path: path.clone() });
         }
-        Ok(Spot { way, path: path.clone() })
+        Ok(Spot { way, path: path.clone(), name: self.name_of(path)? })
+    }
+
+    /// Returns the name that `path` has in its directory here.
+    fn name_of(&self, path: &RelPath) -> Result<Vec<u8>, SettleError> {
+        let name = self.root().name_of(path);
+        let name = name
+            .map_err(|error| SettleError::Trouble { path: path.clone(), trouble: error.trouble() });
+        Ok(name?.into_owned())
     }
 
     /// Turns what the system said of `path` into the stage's error.
@@ -299,6 +307,8 @@ impl Hands {
 struct Spot {
     way: OwnedFd,
     path: RelPath,
+    /// The name here, which only in a single-file folder is not that of the path.
+    name: Vec<u8>,
 }
 
 impl Spot {
@@ -307,7 +317,7 @@ impl Spot {
     }
 
     fn name(&self) -> &[u8] {
-        self.path.name()
+        &self.name
     }
 
     fn stat(&self) -> rustix::io::Result<Option<rustix::fs::Stat>> {

@@ -10,12 +10,12 @@ use rustix::fs::{self, AtFlags};
 use rustix::io;
 use syncd_core::model::{ContentId, Kind, RelPath};
 
+use super::Hands;
 use super::fill::hash_at;
 use super::journal::Moved;
 use super::late::WATCH_MS;
 use super::ready::clear;
 use super::trash::Why;
-use super::{Hands, Spot};
 use crate::world::disk::{DiskError, system};
 
 /// How long what was staged is kept for a transfer that goes on, in milliseconds.
@@ -160,9 +160,7 @@ impl Hands {
     /// Puts a version that was moved aside back, if nothing took its name.
     fn is_put_back(&self, moved: &Moved, via: &str) -> io::Result<bool> {
         let Some(Ok(spot)) = moved.path().map(|path| self.spot(&path)) else { return Ok(false) };
-        let Spot { way, path } = &spot;
-        let way = std::os::fd::AsFd::as_fd(way);
-        match self.install(self.staging(), via, way, path.name()) {
+        match self.install(self.staging(), via, spot.way(), spot.name()) {
             Ok(()) => {
                 self.journal().drop_entry(moved.content(), moved.seq)?;
                 Ok(true)

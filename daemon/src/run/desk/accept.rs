@@ -18,7 +18,7 @@ use super::compare::{Comparison, Paths, compare};
 use super::places::{self, Place};
 use super::{FrontDesk, blocking, chain};
 use crate::run::folder::join;
-use crate::world::disk::{DiskError, Root};
+use crate::world::disk::{DiskError, Root, Single};
 
 /// Names of version control, which is not synced by itself.
 const NOT_COUNTED: [&[u8]; 4] = [b".git", b".hg", b".svn", b".jj"];
@@ -61,7 +61,7 @@ impl FrontDesk {
                  'syncctl folder ls --offered' shows what is offered"
             )));
         };
-        let single = first.single_file.then(|| first.label.clone());
+        let single = first.single_file.clone();
         let asked = places::file_of(&request.path)?;
         let (home, folders) = (self.daemon.home.clone(), config.folders.clone());
         let target = blocking(move || aim(&asked, single.as_deref(), &home, &folders)).await??;
@@ -123,9 +123,6 @@ impl FrontDesk {
             only_here: Paths { count: target.files, first: Vec::new() },
             ..Comparison::default()
         };
-        if target.single.is_some() {
-            return Ok(alone);
-        }
         let ready = |device: DeviceId| {
             offers.iter().any(|(other, ready)| *other == device && ready.epoch > 0)
         };
@@ -138,7 +135,7 @@ impl FrontDesk {
                  cannot be compared; let it go on there, and say it again"
             )));
         };
-        let root = match Root::open(&target.path) {
+        let root = match target.root(id) {
             Ok(root) => Some(root),
             Err(DiskError::Missing { .. }) => None,
             Err(error) => {
@@ -175,10 +172,11 @@ fn favour(prefer: Prefer) -> Option<Favour> {
     }
 }
 
-/// Looks at where the folder is to go; `single` is the label of a single file. Changes nothing.
+/// Looks at where the folder is to go; `single` is the name that a single file has on the other
+/// device. Changes nothing.
 fn aim(
     asked: &Path,
-    single: Option<&str>,
+    single: Option<&[u8]>,
     home: &Home,
     folders: &[FolderConfig],
 ) -> Result<Target, ApiError> {
@@ -196,19 +194,22 @@ fn aim(
                 "{shown} is a file, and a directory is offered; name a directory"
             )));
         }
-        Some(label) if !place.is_file => {
-            let name = RelPath::root().join(label).map_err(|_| {
+        Some(name) if !place.is_file => {
+            let single = Single::new(name).ok_or_else(|| {
                 ApiError::could_not(format!(
                     "{shown} is a directory, and a single file is offered; name the file in it"
                 ))
             })?;
-            let name = OsStr::from_bytes(name.as_bytes());
+            let name = OsStr::from_bytes(single.here());
             (place.path, place.real) = (place.path.join(name), place.real.join(name));
         }
         None | Some(_) => {}
     }
     places::check_free(&place.real, home, folders)?;
     let name = place.path.file_name().map(|name| name.as_bytes().to_vec());
+    if single.is_some() && name.as_deref().and_then(Single::new).is_none() {
+        return Err(places::no_single(&place.path));
+    }
     let files = match single {
         Some(_) => u64::from(std::fs::symlink_metadata(&place.path).is_ok()),
         None => match Root::open(&place.path) {
@@ -245,6 +246,16 @@ fn count(root: &Root) -> u64 {
     files
 }
 
+impl Target {
+    /// Opens the root that it is to be, if that is there.
+    fn root(&self, id: &FolderId) -> Result<Root, DiskError> {
+        match (&self.single, self.path.parent()) {
+            (Some(name), Some(parent)) => Root::open_single(parent, name, id),
+            _ => Root::open(&self.path),
+        }
+    }
+}
+
 /// Makes what must lie there before the folder begins.
 fn make(target: &Target, id: &FolderId) -> Result<(), ApiError> {
     let parent = target.path.parent().unwrap_or(&target.path);
@@ -252,10 +263,11 @@ fn make(target: &Target, id: &FolderId) -> Result<(), ApiError> {
     std::fs::create_dir_all(dir).map_err(|error| {
         ApiError::could_not(format!("{} cannot be made: {error}", dir.display()))
     })?;
-    let Some(name) = &target.single else { return Ok(()) };
+    if target.single.is_none() {
+        return Ok(());
+    }
     // The folder's own place says that a single file is meant while it is not there yet.
-    let root = Root::open_single(parent, name, id);
-    root.and_then(|root| root.prepare(id)).map(|_| ()).map_err(|error| {
+    target.root(id).and_then(|root| root.prepare(id)).map(|_| ()).map_err(|error| {
         ApiError::could_not(format!("{} cannot be used: {}", parent.display(), chain(&error)))
     })
 }
@@ -281,10 +293,17 @@ mod tests {
             ("new.txt", Some("x.txt"), Ok(("new.txt", Some("new.txt"), 0)), "made by the sync"),
             ("file", Some("file"), Ok(("file", Some("file"), 1)), "joined"),
             ("full", Some("x.txt"), Ok(("full/x.txt", Some("x.txt"), 0)), "into the directory"),
-            ("full", Some("my/notes"), Err("name the file in it"), "the label is no name"),
+            ("other", Some("x.txt"), Ok(("other", Some("other"), 0)), "another name"),
+            ("full", Some("my/notes"), Err("name the file in it"), "the name is none"),
+            (
+                "a.sync-conflict-20261120-192402-EIRCEIR",
+                Some("x.txt"),
+                Err("name of a conflict copy"),
+                "another file's copies would have it too",
+            ),
             ("home/x", None, Err("syncd's own home"), "not among the keys"),
         ] {
-            let found = aim(&base.join(asked), single, &home, &[]);
+            let found = aim(&base.join(asked), single.map(str::as_bytes), &home, &[]);
             match (found, expected) {
                 (Ok(target), Ok((path, name, files))) => {
                     assert_eq!(target.path, base.join(path), "{because}");

@@ -9,7 +9,7 @@ use syncd_home::{Config, FolderConfig};
 use super::folders::stored_role;
 use super::places::{self, Place};
 use super::{FrontDesk, blocking, chain, ignores};
-use crate::world::disk::Root;
+use crate::world::disk::{Root, Single};
 
 impl FrontDesk {
     pub(super) async fn add(self, request: FolderAdd) -> Result<FolderAdded, ApiError> {
@@ -29,6 +29,10 @@ impl FrontDesk {
             })?;
             places::check_free(&place.real, &home, &folders)?;
             places::check_unclaimed(&place.real, me)?;
+            let name = place.path.file_name().map(OsStrExt::as_bytes);
+            if place.is_file && name.and_then(Single::new).is_none() {
+                return Err(places::no_single(&place.path));
+            }
             Ok::<Place, ApiError>(place)
         })
         .await??;
@@ -45,12 +49,9 @@ impl FrontDesk {
                 blocking(move || suggest(&root, &patterns, starter)).await??
             }
         };
-        // The label tells the other device under which name the file must lie there.
-        let own_name = place.path.file_name().filter(|_| place.is_file);
-        let own_name = own_name.and_then(|name| name.to_str()).map(str::to_owned);
         let settings = FolderConfig {
             id,
-            label: request.label.filter(|label| !label.is_empty()).or(own_name),
+            label: request.label.filter(|label| !label.is_empty()),
             path: place.path,
             role: stored_role(request.role),
             devices,

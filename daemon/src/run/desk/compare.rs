@@ -45,10 +45,11 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    fn add(&mut self, path: &RelPath) {
+    fn add(&mut self, path: &RelPath, root: Option<&Root>) {
         self.count += 1;
         if self.first.len() < LISTED_MAX {
-            self.first.push(PathText::of(path.as_bytes()));
+            let here = root.map(|root| root.path_here(path));
+            self.first.push(PathText::of(here.as_deref().unwrap_or(path).as_bytes()));
         }
     }
 }
@@ -220,7 +221,7 @@ fn meet(
     }
     for (path, there) in tree {
         if has_bytes(there.kind) && !rules.verdict(path.as_bytes(), false).ignored {
-            met.only_there.add(&path);
+            met.only_there.add(&path, root);
         }
     }
     Ok(met)
@@ -236,12 +237,12 @@ fn here(root: &Root, path: &RelPath, lstat: &Lstat, tree: &mut Tree, met: &mut C
     let Some(kind) = lstat.kind else { return };
     match there {
         _ if kind == Kind::Directory && there.is_none_or(|t| t.kind == Kind::Directory) => {}
-        None => met.only_here.add(path),
+        None => met.only_here.add(path, Some(root)),
         Some(there) => {
             tree.remove(path);
             // Only bytes of one length need be read.
             let same = there.kind == kind && content_of(root, path, lstat, there) == Some(there);
-            if same { met.equal += 1 } else { met.different.add(path) }
+            if same { met.equal += 1 } else { met.different.add(path, Some(root)) }
         }
     }
 }

@@ -5,18 +5,15 @@ use std::io::Read;
 
 use syncd_api::{ApiError, Conflict, ConflictView, FolderQuery, PathText, Side};
 use syncd_core::flow::index::{IndexError, Known};
-use syncd_core::flow::plan::conflict::is_copy_name;
+use syncd_core::flow::plan::conflict::{MARK, is_copy_name};
 use syncd_core::model::{ContentId, DeviceId, Entry, Record, RelPath};
 use syncd_home::Config;
 
-use super::places::{Spot, absolute};
+use super::places::{Spot, absolute, shown};
 use super::{FrontDesk, at_work, blocking, shown_time, unreadable};
 use crate::flow::index::FolderIndex;
 use crate::flow::settle::{BASE_BYTES_MAX, Base, TrashEntry, is_text};
 use crate::run::folder::{Folder, Parts};
-
-/// What stands before the time in a copy's name.
-const MARK: &[u8] = b".sync-conflict-";
 
 /// Bytes of `YYYYMMDD-HHMMSS-DEVICEX`.
 const STAMP_BYTES: usize = 23;
@@ -55,8 +52,8 @@ impl FrontDesk {
             for (copy, entry) in copies.map_err(|error| unreadable(&error))? {
                 conflicts.push(Conflict {
                     folder: folder.id().to_string(),
-                    path: PathText::of(original(&copy).unwrap_or_else(|| copy.clone()).as_bytes()),
-                    copy: PathText::of(copy.as_bytes()),
+                    path: shown(&folder, &original(&copy).unwrap_or_else(|| copy.clone())),
+                    copy: shown(&folder, &copy),
                     device: self.known_name(&config, entry.record.author),
                     time: shown_time(entry.record.mtime_ns),
                     size: entry.record.size,
@@ -84,8 +81,8 @@ impl FrontDesk {
         };
         Ok(ConflictView {
             folder: pair.folder.id().to_string(),
-            path: PathText::of(pair.file.as_bytes()),
-            copy: PathText::of(pair.copy.as_bytes()),
+            path: shown(&pair.folder, &pair.file),
+            copy: shown(&pair.folder, &pair.copy),
             base: base.map(|begun| Side {
                 file: None,
                 device: None,
@@ -122,12 +119,12 @@ impl FrontDesk {
     pub(super) async fn pair_at(&self, path: &PathText) -> Result<Pair, ApiError> {
         let Spot { folder, rel } = self.located(path).await?;
         let parts = at_work(&folder)?;
-        let shown = rel.to_string();
+        let named = path.path.clone();
         let index = parts.index.clone();
         let found = blocking(move || find(&index, rel)).await?;
         let Some((file, file_entry, mut copies)) = found.map_err(|e| unreadable(&e))? else {
             return Err(ApiError::could_not(format!(
-                "{shown} has no conflict copy; see which files have: syncctl conflicts ls"
+                "{named} has no conflict copy; see which files have: syncctl conflicts ls"
             )));
         };
         let (copy, copy_entry) = copies.remove(0);
@@ -194,12 +191,14 @@ pub(super) fn original(copy: &RelPath) -> Option<RelPath> {
     if !is_copy_name(name) {
         return None;
     }
-    let at = name.windows(MARK.len()).rposition(|window| window == MARK)?;
+    let at = name.windows(MARK.len()).rposition(|window| window == MARK.as_bytes())?;
     let rest = &name[at + MARK.len() + STAMP_BYTES..];
     let told_apart = rest.strip_prefix(b"-").map_or(0, |rest| {
         let digits = rest.iter().take_while(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')).count();
         let ends = matches!(rest.get(digits), None | Some(b'.'));
-        if digits >= 4 && ends { digits + 1 } else { 0 }
+        // By its content, or by a number where a name was taken on this disk.
+        let is_number = digits > 0 && rest[..digits].iter().all(u8::is_ascii_digit);
+        if ends && (digits >= 4 || is_number) { digits + 1 } else { 0 }
     });
     let file = [&name[..at], &rest[told_apart..]].concat();
     copy.parent()?.join(file).ok()

@@ -13,8 +13,8 @@ use syncd_core::protocol::tokens::Tokens;
 use syncd_home::{Config, DeviceConfig, Topology};
 
 use super::FrontDesk;
-use crate::run::Happening;
 use crate::run::folder::{Folder, Note};
+use crate::run::{Ailment, Happening};
 use crate::world::net::{self, Link};
 
 /// Longest name of a device, in bytes.
@@ -48,6 +48,7 @@ impl FrontDesk {
             rtt_ms: link.and_then(|link| link.rtt_ms),
             last_seen,
             addresses: device.addresses.clone(),
+            clock_ahead_s: self.daemon.heard_of(device.id).clock_ahead_s,
         }
     }
 
@@ -154,6 +155,7 @@ impl FrontDesk {
             }
         }
         self.daemon.net.distrust(id).await;
+        self.daemon.ailments.clear(Ailment::Clock(id));
         if let Err(error) = self.daemon.ledger.set_peer_tokens(id, Tokens::default()) {
             tracing::warn!(%error, "session tokens were not forgotten");
         }

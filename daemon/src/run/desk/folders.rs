@@ -11,7 +11,6 @@ use syncd_core::protocol::Ready;
 use syncd_home::{Config, FolderConfig};
 
 use super::devices::tell_sharers;
-use super::places::single_name;
 use super::status::remember;
 use super::{FrontDesk, ask, blocking};
 use crate::run::folder::{self, Folder, FolderThread, Note};
@@ -29,19 +28,24 @@ impl FrontDesk {
         let state = seen.state();
         let marks = remember(&self.daemon.store.folder(folder.id())).await;
         let marks = marks.unwrap_or_default().marks;
-        let mut devices: Vec<FolderDevice> = seen
-            .config
+        let accepted = |id: &str| {
+            let mut devices = seen.config.devices.iter();
+            let device = devices.find(|device| device.to_string() == id);
+            device.is_some_and(|device| self.has_accepted(folder.id(), *device, &marks))
+        };
+        let devices: Vec<FolderDevice> = seen
             .devices
             .iter()
             .map(|device| FolderDevice {
-                name: self.name_of(&config, *device),
-                device_id: device.to_string(),
-                accepted: self.has_accepted(folder.id(), *device, &marks),
+                name: device.name.clone(),
+                device_id: device.device_id.clone(),
+                accepted: accepted(&device.device_id),
+                in_sync: device.in_sync,
+                left_out: device.left_out.clone(),
             })
             .collect();
-        devices.sort_by(|a, b| (&a.name, &a.device_id).cmp(&(&b.name, &b.device_id)));
-        let (asked, settings) = (folder.clone(), seen.config.clone());
-        let single = blocking(move || single_name(&asked, &settings).is_some()).await;
+        let asked = folder.clone();
+        let single = blocking(move || asked.single().is_some()).await;
         Shown {
             id: folder.id().to_string(),
             path: PathText::of_file(&seen.config.path),
@@ -61,19 +65,26 @@ impl FrontDesk {
                 name: self.name_of(&config, device),
                 device_id: device.to_string(),
                 accepted: true,
+                in_sync: false,
+                left_out: Vec::new(),
             };
+            let holds = self.daemon.holds(&ready.folder, device);
             match offers.iter_mut().find(|offer| offer.id == ready.folder.as_str()) {
-                Some(offer) => offer.devices.push(from),
+                Some(offer) => {
+                    offer.devices.push(from);
+                    if let Some(holds) = holds.filter(|h| offer.files.is_none_or(|f| f < h.files)) {
+                        (offer.files, offer.bytes) = (Some(holds.files), Some(holds.bytes));
+                    }
+                }
                 None => offers.push(OfferedFolder {
                     id: ready.folder.to_string(),
                     label: match ready.label.is_empty() {
                         true => ready.folder.to_string(),
                         false => ready.label,
                     },
-                    single_file: ready.single_file,
-                    // Nothing of the folder is told before it is taken.
-                    files: 0,
-                    bytes: 0,
+                    single_file: ready.single_file.is_some(),
+                    files: holds.as_ref().map(|holds| holds.files),
+                    bytes: holds.map(|holds| holds.bytes),
                     devices: vec![from],
                 }),
             }

@@ -27,7 +27,8 @@ impl FrontDesk {
             let inside = ask(&folder, |thread| {
                 let files = held_files(thread);
                 let examples = files.iter().take(EXAMPLES_MAX);
-                let examples = examples.map(|path| PathText::of(path.as_bytes()));
+                let root = &thread.parts().root;
+                let examples = examples.map(|path| PathText::of(root.path_here(path).as_bytes()));
                 (files.len() as u64, examples.collect::<Vec<_>>())
             });
             let Some((files, examples)) = inside.await.filter(|(files, _)| *files > 0) else {

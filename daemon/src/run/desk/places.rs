@@ -43,19 +43,15 @@ impl FrontDesk {
             folders.into_iter().find_map(|folder| {
                 let config = folder.config();
                 let roots = [config.path.clone(), real_name(&config.path)];
-                let only = single_name(&folder, &config);
+                let single = folder.single();
                 let found = roots.iter().zip([&named, &real]).find_map(|(root, path)| {
-                    match &only {
+                    match &single {
                         // Beside the file lie its conflict copies.
-                        Some(_) => rel_of(root.parent()?, path).filter(|rel| rel.depth() == 1),
+                        Some(single) => single.path_of(rel_of(root.parent()?, path)?.as_bytes()),
                         None => rel_of(root, path),
                     }
                 });
-                let rel = found.filter(|rel| match &only {
-                    Some(only) => rel == only,
-                    None => !rel.is_reserved(),
-                })?;
-                Some(Spot { folder, rel })
+                Some(Spot { folder, rel: found.filter(|rel| !rel.is_reserved())? })
             })
         })
         .await
@@ -76,24 +72,20 @@ impl FrontDesk {
 /// Returns where a path inside a folder lies, absolute.
 pub(super) fn absolute(folder: &Folder, rel: &RelPath) -> PathBuf {
     let config = folder.config();
-    let root = match single_name(folder, &config) {
-        Some(_) => config.path.parent().unwrap_or(&config.path).to_owned(),
-        None => config.path,
+    let (root, rel) = match folder.single() {
+        Some(single) => {
+            let root = config.path.parent().unwrap_or(&config.path).to_owned();
+            (root, single.name_here(rel).unwrap_or_else(|| rel.as_bytes().to_vec()))
+        }
+        None => (config.path, rel.as_bytes().to_vec()),
     };
-    root.join(OsStr::from_bytes(rel.as_bytes()))
+    root.join(OsStr::from_bytes(&rel))
 }
 
-/// Returns the one name of a single-file folder. Where its root is not held, the file tells, or
-/// the place beside it that such a folder keeps.
-pub(super) fn single_name(folder: &Folder, config: &FolderConfig) -> Option<RelPath> {
-    if let Some(parts) = folder.parts() {
-        return parts.root.single_name().cloned();
-    }
-    let own = config.path.parent()?.join(OWN_NAME).join(config.id.as_str());
-    let is_file = std::fs::symlink_metadata(&config.path).is_ok_and(|m| m.is_file());
-    let has_own = || std::fs::symlink_metadata(own).is_ok_and(|m| m.is_dir());
-    let name = config.path.file_name().filter(|_| is_file || has_own())?;
-    RelPath::parse(name.as_bytes()).ok()
+/// Returns a path inside a folder as it is named here.
+pub(super) fn shown(folder: &Folder, rel: &RelPath) -> PathText {
+    let name = folder.single().and_then(|single| single.name_here(rel));
+    name.map_or_else(|| PathText::of(rel.as_bytes()), |name| PathText::of(&name))
 }
 
 fn rel_of(root: &Path, path: &Path) -> Option<RelPath> {
@@ -246,6 +238,15 @@ pub(super) fn check_unclaimed(place: &Path, me: DeviceId) -> Result<(), ApiError
         }
     }
     Ok(())
+}
+
+/// Refuses a single file by its name.
+pub(super) fn no_single(path: &Path) -> ApiError {
+    ApiError::could_not(format!(
+        "{} has the name of a conflict copy, and such a file is not shared alone; give it another \
+         name",
+        path.display()
+    ))
 }
 
 /// How one path lies to another.

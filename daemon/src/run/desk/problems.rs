@@ -13,12 +13,13 @@ const BY_ITSELF: &str = "nothing; it is tried again by itself";
 /// Lists all that is wrong in a folder, by path.
 pub(super) fn problems_of(
     id: &FolderId,
+    shown_as: &dyn Fn(&RelPath) -> PathText,
     standing: &Standing,
     inside: &[(RelPath, Problem)],
 ) -> Vec<Shown> {
     let mut shown = Vec::new();
     let mut say = |path: &RelPath, what: &str, remedy: &str| {
-        let path = PathText::of(path.as_bytes());
+        let path = shown_as(path);
         shown.push(Shown { path, what: what.to_owned(), remedy: remedy.to_owned() });
     };
     let root = RelPath::root();
@@ -129,12 +130,13 @@ mod tests {
         let busy =
             |text: &str| (path(text), Problem::Settle(SettleError::Busy { path: path(text) }));
         let id = FolderId::parse("work").unwrap();
-        let shown = problems_of(&id, &standing, &[busy("b"), busy("a"), busy("b")]);
+        let plain = |path: &RelPath| PathText::of(path.as_bytes());
+        let shown = problems_of(&id, &plain, &standing, &[busy("b"), busy("a"), busy("b")]);
         let paths: Vec<&str> = shown.iter().map(|p| p.path.path.as_str()).collect();
         assert_eq!(paths, [".stignore", "a", "b", "z"]);
         assert_eq!(shown[1].what, "a is open for writing");
         standing.halted = Some("the folder's root is gone".into());
-        let first = problems_of(&id, &standing, &[]).remove(0);
+        let first = problems_of(&id, &plain, &standing, &[]).remove(0);
         assert_eq!(first.path.path, "", "the folder as a whole");
         assert!(first.remedy.contains("syncctl folder adopt work"), "{}", first.remedy);
     }

@@ -14,7 +14,7 @@ use syncd_core::flow::settle::{Expect, Job, SettleError, Step, Ticket};
 use syncd_core::model::{ContentId, DeviceId, Kind, RelPath};
 
 use super::conflicts::Pair;
-use super::places::file_of;
+use super::places::{file_of, shown};
 use super::{FrontDesk, blocking, chain, look_at};
 use crate::flow::digest::digest_file;
 use crate::run::folder::Parts;
@@ -84,7 +84,7 @@ impl FrontDesk {
         Ok(Resolved {
             folder: folder.id().to_string(),
             left: self.copies_left(&folder, &file).await,
-            path: PathText::of(file.as_bytes()),
+            path: shown(&folder, &file),
             kept: request.keep,
         })
     }
@@ -102,12 +102,13 @@ fn one_of_many(pair: &Pair, keep: Keep, me: DeviceId) -> Result<(), ApiError> {
         return Ok(());
     }
     let all = std::iter::once(&pair.copy).chain(&pair.others);
+    let named = |path: &RelPath| pair.parts.root.path_here(path).to_string();
     Err(ApiError::needs_person(format!(
         "{} has {} conflict copies; name the one that is meant instead of the file",
-        pair.file,
+        named(&pair.file),
         pair.others.len() + 1
     ))
-    .listing(all.map(ToString::to_string)))
+    .listing(all.map(named)))
 }
 
 /// The file stays; the copy goes.
@@ -171,6 +172,13 @@ fn take_merged(pair: &Pair, with: &std::path::Path) -> Result<Vec<RelPath>, ApiE
 
 /// The copy gets a name of its own, which is no copy's.
 fn keep_both(pair: &Pair, device: &str) -> Result<Vec<RelPath>, ApiError> {
+    if pair.parts.root.single().is_some() {
+        return Err(ApiError::could_not(format!(
+            "the folder '{}' is one single file and cannot hold both; keep mine, theirs or a \
+             merged file, or move one of the two elsewhere yourself",
+            pair.folder.id()
+        )));
+    }
     let dir = pair.copy.parent().unwrap_or_else(RelPath::root);
     let refused = |error: &dyn std::error::Error| {
         ApiError::could_not(format!("{} cannot be renamed: {}", pair.copy, chain(error)))
@@ -178,9 +186,6 @@ fn keep_both(pair: &Pair, device: &str) -> Result<Vec<RelPath>, ApiError> {
     let way = pair.parts.root.open_way(&dir).map_err(|error| refused(&error))?;
     for name in plain_names(pair.file.name(), device).take(NAMES_MAX) {
         let Ok(path) = dir.join(&name) else { continue };
-        if !pair.parts.root.is_ours(&path) {
-            break;
-        }
         let flags = RenameFlags::NOREPLACE;
         match rustix::fs::renameat_with(&way, pair.copy.name(), &way, name.as_slice(), flags) {
             Ok(()) => return Ok(vec![pair.copy.clone(), path]),

@@ -11,7 +11,7 @@ use syncd_api::{ApiError, Folder as Shown, FolderMove, FolderRemoved, PathText};
 use syncd_core::model::{FolderId, Kind};
 use syncd_home::FolderConfig;
 
-use super::places::{self, Place, single_name};
+use super::places::{self, Place};
 use super::{FrontDesk, blocking, chain};
 use crate::flow::index::{Ledger, RootToken};
 use crate::run::Happening;
@@ -135,7 +135,7 @@ fn proven(
     let id = folder.id();
     let refuse =
         |why: &str| ApiError::could_not(format!("{} is not taken: {why}", place.path.display()));
-    if place.is_file != single_name(folder, earlier).is_some() {
+    if place.is_file != folder.single().is_some() {
         return Err(refuse("a directory and a single file are two things"));
     }
     let Some(known) = ledger.root(id) else {
@@ -190,7 +190,7 @@ fn forget(
 fn clear(folder: &Folder, config: &FolderConfig, ledger: &Ledger) -> Result<(), ApiError> {
     let known = ledger.root(folder.id());
     let known = known.map(|known| disk::RootToken { token: known.token, inode: known.inode });
-    let is_file = single_name(folder, config).is_some();
+    let is_file = folder.single().is_some();
     // A root that is gone or another's holds nothing of ours.
     let Ok(root) = root_at(&config.path, is_file, folder.id()) else { return Ok(()) };
     // A single file's place bears the folder's name; that of a directory must be proven.

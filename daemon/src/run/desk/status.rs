@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use syncd_api::{
-    DeviceSync, FolderState, FolderStatus, Health, PathText, Problem as Shown, Status,
+    DeviceSync, FolderState, FolderStatus, Health, LeftOut, LeftOutWhy, PathText, Problem as Shown,
+    Status,
 };
 use syncd_core::engine::{PeerState, Problem};
 use syncd_core::flow::index::{Index, Known, Marks};
 use syncd_core::model::{DeviceId, FolderId, Kind, RelPath, Seq};
 use syncd_home::{Config, FolderConfig};
 
+use super::places::shown;
 use super::problems::{is_inner, problems_of};
 use super::{ApiError, FrontDesk, ask, blocking};
 use crate::flow::index::{FolderIndex, Summary};
@@ -86,7 +88,12 @@ impl FrontDesk {
     async fn status_of(&self, folder: &Folder, config: &Config) -> FolderStatus {
         let seen = self.see(folder, config).await;
         let state = seen.state();
-        let problems = problems_of(folder.id(), &seen.standing, seen.inside_problems());
+        let problems = problems_of(
+            folder.id(),
+            &|path| shown(folder, path),
+            &seen.standing,
+            seen.inside_problems(),
+        );
         let summary = seen.remembered.map(|r| r.summary).unwrap_or_default();
         let inside = seen.inside.unwrap_or_default();
         FolderStatus {
@@ -151,7 +158,8 @@ impl FrontDesk {
     /// Tells how far each device is.
     async fn compare(&self, id: &FolderId, config: &Config, index: &FolderIndex, seen: &mut Seen) {
         let marks = seen.remembered.as_ref().map(|r| r.marks.clone()).unwrap_or_default();
-        let files = seen.remembered.as_ref().map_or(0, |r| r.summary.files);
+        let summary = seen.remembered.as_ref().map(|r| r.summary).unwrap_or_default();
+        let (files, ignored) = (summary.files, summary.ignored);
         let known = seen.remembered.as_ref().map_or(0, |r| r.last);
         let last = seen.inside.as_ref().map_or(known, |inside| inside.last);
         for device in seen.config.devices.clone() {
@@ -174,9 +182,23 @@ impl FrontDesk {
                 connected: self.is_connected(device),
                 in_sync,
                 need_files: if in_sync { 0 } else { lacks },
+                left_out: self.left_out(id, device, ignored),
             });
         }
         seen.devices.sort_by(|a, b| (&a.name, &a.device_id).cmp(&(&b.name, &b.device_id)));
+    }
+
+    /// Tells what a device leaves out of a folder and why, as far as it has told. What this device
+    /// does not hold either is nothing that the other leaves out.
+    fn left_out(&self, id: &FolderId, device: DeviceId, ignored_here: u64) -> Vec<LeftOut> {
+        let Some(holds) = self.daemon.holds(id, device) else { return Vec::new() };
+        let counts = [
+            (LeftOutWhy::Ignored, holds.ignored.saturating_sub(ignored_here)),
+            (LeftOutWhy::Unsupported, holds.unsupported),
+            (LeftOutWhy::NotTaken, holds.not_taken),
+        ];
+        let some = counts.into_iter().filter(|(_, files)| *files > 0);
+        some.map(|(why, files)| LeftOut { why, files }).collect()
     }
 
     /// Tells whether there is a session with a device.

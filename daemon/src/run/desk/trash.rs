@@ -7,7 +7,7 @@ use syncd_api::{
 };
 use syncd_core::model::RelPath;
 
-use super::places::absolute;
+use super::places::{self, absolute};
 use super::{FrontDesk, at_work, blocking, chain, look_at};
 use crate::flow::settle::{TrashEntry, TrashError, Why};
 use crate::run::folder::Folder;
@@ -119,7 +119,10 @@ fn shown(folder: &Folder, entry: &TrashEntry) -> Trashed {
     Trashed {
         id: id_of(folder, entry.id),
         folder: folder.id().to_string(),
-        path: PathText::of(entry.path.as_ref().map_or(b"", |path| path.as_bytes())),
+        path: match &entry.path {
+            Some(path) => places::shown(folder, path),
+            None => PathText::of(b""),
+        },
         size: entry.size,
         time: Timestamp::from_millisecond(time).unwrap_or(Timestamp::UNIX_EPOCH),
         reason: match entry.why {

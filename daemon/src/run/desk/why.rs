@@ -8,7 +8,7 @@ use syncd_core::model::{Entry, Kind, RelPath, Standing, StatKey};
 use syncd_home::Config;
 
 use super::conflicts::original;
-use super::places::Spot;
+use super::places::{Spot, shown};
 use super::problems::told;
 use super::{FrontDesk, ask, blocking, unreadable};
 use crate::flow::settle::{TrashEntry, Why as Displaced};
@@ -53,7 +53,7 @@ impl FrontDesk {
         if reasons.is_empty() {
             reasons.push(reason(ReasonKind::Synced, "it is in sync with every device", None));
         }
-        let path = PathText::of(rel.as_bytes());
+        let path = shown(&folder, &rel);
         Ok(Why { folder: Some(folder.id().to_string()), path, reasons })
     }
 
@@ -141,7 +141,7 @@ impl FrontDesk {
     /// Tells whether one of the events that are still known was the delete of a path.
     fn last_delete(&self, folder: &Folder, rel: &RelPath) -> bool {
         let (events, _) = self.daemon.happenings.follow(0);
-        let shown = PathText::of(rel.as_bytes());
+        let shown = shown(folder, rel);
         let last = events.iter().rev().find(|event| {
             event.folder.as_deref() == Some(folder.id().as_str())
                 && event.path.as_ref() == Some(&shown)

@@ -1,6 +1,7 @@
 //! Beginning a folder: its root is recognised, what a crash left is put in order, the engine
 //! and the workers start.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -21,7 +22,7 @@ use crate::flow::detect::Watcher;
 use crate::flow::index::{Intent, Ledger, RootToken, Store};
 use crate::flow::settle::{Hands, InPlace, OPEN_WAIT, SettleOptions};
 use crate::run::{Daemon, Happening};
-use crate::world::disk::{self, DiskError, Root, RootProblem};
+use crate::world::disk::{self, DiskError, Root, RootProblem, Single};
 
 /// How often a root that is not there is looked for.
 const ROOT_WAIT: Duration = Duration::from_secs(3);
@@ -144,18 +145,20 @@ fn open(daemon: &Arc<Daemon>, folder: &Folder) -> Result<FolderThread, Halt> {
     Ok(thread)
 }
 
-fn open_root(config: &FolderConfig) -> Result<Root, Halt> {
+/// Returns the names of a folder that is one single file, as what lies at its path tells.
+pub(super) fn single_at(config: &FolderConfig) -> Option<Single> {
     let path: &Path = &config.path;
     let is_file = std::fs::symlink_metadata(path).is_ok_and(|m| m.is_file());
     // A single file that is not here yet, or was deleted: its own place beside it tells.
-    let own = path.parent().map(|p| p.join(".syncd").join(config.id.as_str()));
-    let is_single = is_file || !path.exists() && own.is_some_and(|own| own.is_dir());
-    let opened = match (is_single, path.parent(), path.file_name()) {
-        (true, Some(parent), Some(name)) => {
-            let name = std::os::unix::ffi::OsStrExt::as_bytes(name);
-            Root::open_single(parent, name, &config.id)
-        }
-        _ => Root::open(path),
+    let own = path.parent()?.join(disk::OWN_NAME).join(config.id.as_str());
+    let is_single = is_file || !path.exists() && own.is_dir();
+    Single::new(path.file_name().filter(|_| is_single)?.as_bytes())
+}
+
+fn open_root(config: &FolderConfig) -> Result<Root, Halt> {
+    let opened = match (single_at(config), config.path.parent()) {
+        (Some(single), Some(dir)) => Root::open_single(dir, single.here(), &config.id),
+        _ => Root::open(&config.path),
     };
     opened.map_err(|error| match error {
         DiskError::Missing { .. } => Halt(RootProblem::Missing.to_string()),
@@ -192,7 +195,7 @@ fn hands_on(daemon: &Daemon, root: &Root, config: &FolderConfig) -> Result<Hands
             conflict::copy_path_of(path, mtime_ns, me)
         }),
         limits: daemon.config().limits,
-        in_place: in_place_of(config)?,
+        in_place: in_place_of(root, config)?,
         open_wait: OPEN_WAIT,
     };
     Hands::new(root.clone(), options).map_err(|error| Halt::of("'.syncd' cannot be used", &error))
@@ -200,13 +203,14 @@ fn hands_on(daemon: &Daemon, root: &Root, config: &FolderConfig) -> Result<Hands
 
 /// Reads which files are rewritten where they are: those that the folder's patterns match, as
 /// lines of an ignore file would.
-fn in_place_of(config: &FolderConfig) -> Result<InPlace, Halt> {
+fn in_place_of(root: &Root, config: &FolderConfig) -> Result<InPlace, Halt> {
     let text = config.in_place.join("\n");
     let rules = Rules::parse(&[(IN_PLACE, text.as_bytes())], &mut |_: &str| None)
         .map_err(|error| Halt::of("the folder's 'in_place' cannot be used", &error))?;
     // Lines that are built in say what is not synced, and nothing here.
+    let root = root.clone();
     Ok(Arc::new(move |path: &RelPath| {
-        let verdict = rules.verdict(path.as_bytes(), false);
+        let verdict = rules.verdict(root.path_here(path).as_bytes(), false);
         verdict.ignored && verdict.rule.is_some_and(|rule| &*rule.file == IN_PLACE)
     }))
 }

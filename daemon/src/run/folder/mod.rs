@@ -41,7 +41,7 @@ pub use thread::FolderThread;
 use crate::flow::detect::{Heard, LookReport};
 use crate::flow::index::{FolderIndex, IntentBatch};
 use crate::flow::settle::Hands;
-use crate::world::disk::Root;
+use crate::world::disk::{Root, Single};
 
 /// How often a thread that is to end is asked whether it has.
 const ENDED_STEP: Duration = Duration::from_millis(5);
@@ -190,6 +190,16 @@ impl Folder {
     #[must_use]
     pub fn config(&self) -> FolderConfig {
         self.inner.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the names of a single-file folder; `None` for a directory. Where its root is not
+    /// held, what lies at its path tells. Blocks then.
+    #[must_use]
+    pub fn single(&self) -> Option<Single> {
+        match self.parts() {
+            Some(parts) => parts.root.single().cloned(),
+            None => begin::single_at(&self.config()),
+        }
     }
 
     /// Takes new settings.

@@ -1,12 +1,14 @@
 //! What an engine may want a person to know, as an event of the log.
 
 use syncd_core::engine::Notice;
-use syncd_core::model::{FolderId, Kind};
+use syncd_core::model::{FolderId, Kind, RelPath};
 
 use crate::run::Happening;
+use crate::world::disk::Root;
 
-/// Returns the event that tells `notice` of the folder `id`.
-pub(super) fn happening(id: &FolderId, notice: Notice) -> Happening {
+/// Returns the event that tells `notice` of the folder `id`, with the names that paths have here.
+pub(super) fn happening(id: &FolderId, root: &Root, notice: Notice) -> Happening {
+    let here = |path: RelPath| root.path_here(&path).into_owned();
     let what = |kind: Kind| match kind {
         Kind::Tombstone => "deleted",
         Kind::Directory => "directory",
@@ -14,14 +16,17 @@ pub(super) fn happening(id: &FolderId, notice: Notice) -> Happening {
     };
     match notice {
         Notice::Changed { path, kind } => {
+            let path = here(path);
             let text = format!("{path} changed here ({})", what(kind));
             Happening::path(id, "file-changed", path, &text)
         }
         Notice::Placed { path, kind, author } => {
+            let path = here(path);
             let text = format!("{path} came from {} ({})", author.short(), what(kind));
             Happening::path(id, "file-settled", path, &text).by(author)
         }
         Notice::Conflict { path, copy } => {
+            let (path, copy) = (here(path), here(copy));
             let text = format!("{path} was written on two devices; the other version is {copy}");
             Happening::path(id, "conflict", path, &text)
         }

@@ -189,7 +189,10 @@ impl FolderScope {
     fn bytes_of(&self, path: &RelPath) -> Result<Option<Vec<u8>>, String> {
         let fd = match self.root.open_file(path) {
             Ok(fd) => fd,
-            Err(DiskError::Missing { .. } | DiskError::NoWay { .. }) => return Ok(None),
+            // A single file has no rules: those beside it are others'.
+            Err(
+                DiskError::Missing { .. } | DiskError::NoWay { .. } | DiskError::Foreign { .. },
+            ) => return Ok(None),
             Err(DiskError::OtherKind { .. }) => return Err("it is no file".to_owned()),
             Err(error) => return Err(error.trouble().to_string()),
         };

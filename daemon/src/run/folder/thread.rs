@@ -447,7 +447,7 @@ impl FolderThread {
         if notice == Notice::Joined {
             join::is_over(&self.daemon.ledger, id);
         }
-        self.daemon.tell(notices::happening(id, notice));
+        self.daemon.tell(notices::happening(id, &self.parts.root, notice));
     }
 
     /// Tells whether `path` is synced here by the rules.

@@ -71,11 +71,18 @@ fn device() -> Device {
         rtt_ms: Some(0.5),
         last_seen: Some(time()),
         addresses: vec!["/ip4/127.0.0.1/tcp/24111".into()],
+        clock_ahead_s: Some(0),
     }
 }
 
 fn shared_with() -> Vec<FolderDevice> {
-    vec![FolderDevice { name: "devbox".into(), device_id: DEVBOX.into(), accepted: true }]
+    vec![FolderDevice {
+        name: "devbox".into(),
+        device_id: DEVBOX.into(),
+        accepted: true,
+        in_sync: false,
+        left_out: vec![LeftOut { why: LeftOutWhy::Ignored, files: 2 }],
+    }]
 }
 
 fn folder(id: &str) -> Folder {
@@ -139,6 +146,7 @@ fn folder_status() -> FolderStatus {
             connected: true,
             in_sync: false,
             need_files: 3,
+            left_out: vec![LeftOut { why: LeftOutWhy::Ignored, files: 2 }],
         }],
         problems: vec![Problem {
             path: PathText::of(b"secret\xff"),
@@ -216,8 +224,8 @@ impl Desk for Canned {
             id: "photos".into(),
             label: "Photos".into(),
             single_file: false,
-            files: 3,
-            bytes: 3_000_000,
+            files: Some(3),
+            bytes: Some(3_000_000),
             devices: shared_with(),
         }])
     }

@@ -11,6 +11,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("FolderState", &["idle", "scanning", "syncing", "held", "halted", "error", "paused"]),
     ("HeldKind", &["deletes", "rules"]),
     ("Keep", &["mine", "theirs", "both", "merged"]),
+    ("LeftOutWhy", &["ignored", "unsupported", "not-taken"]),
     ("LinkPath", &["direct-tcp", "direct-quic", "relay", "ssh"]),
     ("Prefer", &["here", "there", "newer", "copies"]),
     (
@@ -62,11 +63,12 @@ const OBJECTS: &[(&str, &str)] = &[
     (
         "Device",
         "device_id text, name text, connected boolean, path LinkPath?, rtt_ms number?, \
-         last_seen time?, addresses [text]",
+         last_seen time?, addresses [text], clock_ahead_s integer?",
     ),
     (
         "DeviceSync",
-        "name text, device_id text, connected boolean, in_sync boolean, need_files integer",
+        "name text, device_id text, connected boolean, in_sync boolean, need_files integer, \
+         left_out [LeftOut]",
     ),
     ("Emptied", "files integer, bytes integer"),
     ("EmptyRequest", "folder text?, older_than_ms integer?"),
@@ -95,7 +97,10 @@ const OBJECTS: &[(&str, &str)] = &[
          state FolderState, devices [FolderDevice], suggested_ignores [text]",
     ),
     ("FolderChange", "label text?, role Role?"),
-    ("FolderDevice", "name text, device_id text, accepted boolean"),
+    (
+        "FolderDevice",
+        "name text, device_id text, accepted boolean, in_sync boolean, left_out [LeftOut]",
+    ),
     ("FolderMove", "path text, path_hex text?"),
     ("FolderRemoved", "id text, path text, path_hex text?"),
     (
@@ -118,9 +123,10 @@ const OBJECTS: &[(&str, &str)] = &[
     ("HeldAnswer", "id text, folder text, approved boolean, files integer"),
     (
         "OfferedFolder",
-        "id text, label text, single_file boolean, files integer, bytes integer, \
+        "id text, label text, single_file boolean, files integer?, bytes integer?, \
          devices [FolderDevice]",
     ),
+    ("LeftOut", "why LeftOutWhy, files integer"),
     ("PairRequest", "device_id text, name text?, addresses [text]?"),
     ("PathText", "path text, path_hex text?"),
     ("PendingDevice", "device_id text, name text, address text?, first_seen time, last_seen time"),

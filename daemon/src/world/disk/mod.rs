@@ -11,9 +11,11 @@ pub mod holes;
 mod identity;
 mod odd;
 mod reach;
+mod single;
 pub mod system;
 pub mod writers;
 
+use std::borrow::Cow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -29,6 +31,7 @@ pub use error::{DiskError, trouble_of};
 pub use identity::{Attested, RootProblem, RootToken};
 pub use odd::Odd;
 pub use reach::{Listed, Lstat};
+pub use single::Single;
 
 /// The directory in each root where syncd keeps what must lie on the same file system.
 pub const OWN_NAME: &str = ".syncd";
@@ -50,8 +53,8 @@ struct Held {
     inode: u64,
     /// Where this folder's own things lie: `.syncd`, or `.syncd/FOLDER` for a single file.
     own: RelPath,
-    /// The one name of a single-file folder.
-    only: Option<RelPath>,
+    /// The names of a single-file folder.
+    single: Option<Single>,
     abilities: OnceLock<Abilities>,
 }
 
@@ -67,19 +70,20 @@ impl Root {
         Self::hold(path, own, None)
     }
 
-    /// Opens the directory of a single-file folder. Only `name` in it belongs to the folder, and
-    /// its own things lie in `.syncd/FOLDER`, since several such folders may share a directory.
+    /// Opens the directory of a single-file folder. Only the file called `name` in it belongs to
+    /// the folder, with its conflict copies, and the folder's own things lie in `.syncd/FOLDER`,
+    /// since several such folders may share a directory.
     ///
     /// # Errors
-    /// Those of [`Root::open`], and [`DiskError::Refused`] when `name` is no single name.
+    /// Those of [`Root::open`], and [`DiskError::Refused`] when [`Single`] refuses the name.
     pub fn open_single(path: &Path, name: &[u8], folder: &FolderId) -> Result<Self, DiskError> {
         let own = RelPath::parse(format!("{OWN_NAME}/{folder}"));
         let own = own.map_err(|_| refused(Errno::INVAL))?;
-        let only = RelPath::root().join(name).map_err(|_| refused(Errno::INVAL))?;
-        Self::hold(path, own, Some(only))
+        let single = Single::new(name).ok_or_else(|| refused(Errno::INVAL))?;
+        Self::hold(path, own, Some(single))
     }
 
-    fn hold(path: &Path, own: RelPath, only: Option<RelPath>) -> Result<Self, DiskError> {
+    fn hold(path: &Path, own: RelPath, single: Option<Single>) -> Result<Self, DiskError> {
         let held = spare::lending(|| fs::open(path, system::DIRECTORY, Mode::empty()));
         let fd = held.map_err(|errno| DiskError::of(&RelPath::root(), errno))?;
         let stat = system::stat_of(&fd).map_err(refused)?;
@@ -90,7 +94,7 @@ impl Root {
                 device: system::device_of(&stat),
                 inode: stat.st_ino,
                 own,
-                only,
+                single,
                 abilities: OnceLock::new(),
             }),
         })
@@ -139,23 +143,55 @@ impl Root {
                 device: held.device,
                 inode: held.inode,
                 own: held.own.clone(),
-                only: held.only.clone(),
+                single: held.single.clone(),
                 abilities: OnceLock::from(abilities),
             }),
         }
     }
 
-    /// Returns the one name of a single-file folder; `None` for a directory.
+    /// Returns the names of a single-file folder; `None` for a directory.
     #[must_use]
-    pub fn single_name(&self) -> Option<&RelPath> {
-        self.held.only.as_ref()
+    pub fn single(&self) -> Option<&Single> {
+        self.held.single.as_ref()
     }
 
     /// Tells whether `path` is the user's and part of this folder: not below `.syncd` and, in a
-    /// single-file folder, the one name.
+    /// single-file folder, the file or a conflict copy of it.
     #[must_use]
     pub fn is_ours(&self, path: &RelPath) -> bool {
-        !path.is_reserved() && self.held.only.as_ref().is_none_or(|only| only == path)
+        !path.is_reserved() && self.single().is_none_or(|single| single.name_here(path).is_some())
+    }
+
+    /// Returns the name under which `path` lies in its directory. Other than its own last name
+    /// only in a single-file folder.
+    ///
+    /// # Errors
+    /// [`DiskError::Foreign`] when it does not belong to the folder.
+    pub fn name_of<'a>(&self, path: &'a RelPath) -> Result<Cow<'a, [u8]>, DiskError> {
+        match self.single().filter(|_| !path.is_reserved()) {
+            None => Ok(Cow::Borrowed(path.name())),
+            Some(single) => {
+                let name = single.name_here(path).map(Cow::Owned);
+                name.ok_or_else(|| DiskError::Foreign { path: path.clone() })
+            }
+        }
+    }
+
+    /// Returns `path` with the names that it has on this disk, for people.
+    #[must_use]
+    pub fn path_here<'a>(&self, path: &'a RelPath) -> Cow<'a, RelPath> {
+        let here = self.single().and_then(|single| single.name_here(path));
+        let here = here.and_then(|name| RelPath::parse(name).ok());
+        here.map_or(Cow::Borrowed(path), Cow::Owned)
+    }
+
+    /// Returns the last name of the path of what a listing of `dir` calls `name`; `None` when it
+    /// does not belong to the folder.
+    pub(super) fn listed_as(&self, dir: &RelPath, name: Vec<u8>) -> Option<Vec<u8>> {
+        match self.single().filter(|_| dir.is_root()) {
+            None => Some(name),
+            Some(single) => single.path_of(&name).map(|path| path.name().to_vec()),
+        }
     }
 }
 
@@ -280,9 +316,17 @@ mod tests {
         assert_eq!(root.own(), &path(".syncd/notes"));
         assert!(dir.path().join(".syncd/notes/staging").is_dir());
         let listed = root.list(&RelPath::root()).unwrap();
-        assert_eq!(listed.iter().map(|l| &l.name[..]).collect::<Vec<_>>(), [b"mine"]);
-        assert!(root.is_ours(&path("mine")));
-        assert!(!root.is_ours(&path("other")));
+        assert_eq!(listed.iter().map(|l| &l.name[..]).collect::<Vec<_>>(), [b"file"]);
+        assert!(root.is_ours(&path("file")) && root.stat(&path("file")).unwrap().is_some());
+        assert_eq!(*root.path_here(&path("file")), path("mine"));
+        for other in ["other", "mine"] {
+            assert!(!root.is_ours(&path(other)));
+            assert_eq!(root.stat(&path(other)), Err(DiskError::Foreign { path: path(other) }));
+            assert_eq!(
+                root.open_file(&path(other)).unwrap_err(),
+                DiskError::Foreign { path: path(other) }
+            );
+        }
         assert_eq!(root.open_dir(&path("d")).unwrap_err(), DiskError::Foreign { path: path("d") });
         std::fs::remove_dir_all(dir.path().join(".syncd")).unwrap();
         assert_eq!(root.attest(Some(&token)), Ok(Attested::Recreated(token)));

@@ -59,17 +59,18 @@ impl Root {
         let other = || DiskError::OtherKind { path: path.clone() };
         let parent = path.parent().ok_or_else(other)?;
         let way = self.open_way(&parent)?;
+        let name = self.name_of(path)?;
         let failed = |errno| DiskError::of(path, errno);
         // Asked before opening: the mere opening of a device may do something.
-        match system::stat_at(way.as_fd(), path.name()).map_err(failed)? {
+        match system::stat_at(way.as_fd(), &name).map_err(failed)? {
             None => return Err(DiskError::Missing { path: path.clone() }),
             Some(stat) if system::kind_of(&stat) == Some(Kind::File) => {}
             Some(_) => return Err(other()),
         }
         let quiet = system::READ.union(system::NO_ATIME);
-        let opened = match system::open_at(way.as_fd(), path.name(), quiet, 0) {
+        let opened = match system::open_at(way.as_fd(), &name, quiet, 0) {
             // Not the owner: the access time will move.
-            Err(Errno::PERM) => system::open_at(way.as_fd(), path.name(), system::READ, 0),
+            Err(Errno::PERM) => system::open_at(way.as_fd(), &name, system::READ, 0),
             answer => answer,
         };
         let fd = match opened {
@@ -95,7 +96,16 @@ impl Root {
             Err(DiskError::Missing { .. } | DiskError::NoWay { .. }) => return Ok(None),
             answer => answer?,
         };
-        let stat = system::stat_at(way.as_fd(), path.name());
+        self.stat_in(&way, path)
+    }
+
+    /// Asks what lies at a path whose directory was opened, without following it.
+    ///
+    /// # Errors
+    /// [`DiskError::Foreign`] when the path does not belong to the folder, else
+    /// [`DiskError::Refused`].
+    pub fn stat_in(&self, dir: &OwnedFd, path: &RelPath) -> Result<Option<Lstat>, DiskError> {
+        let stat = system::stat_at(dir.as_fd(), &self.name_of(path)?);
         Ok(stat.map_err(|errno| DiskError::of(path, errno))?.map(|stat| self.lstat_of(&stat)))
     }
 
@@ -107,6 +117,13 @@ impl Root {
     pub fn spelt(&self, path: &RelPath) -> Result<Option<RelPath>, DiskError> {
         if self.abilities().tells_names_apart() {
             return Ok(Some(path.clone()));
+        }
+        if self.single().is_some() && !path.is_reserved() {
+            let name = self.name_of(path)?;
+            let names = system::names_in(self.fd());
+            let names =
+                names.map_err(|source| DiskError::Refused { path: path.clone(), source })?;
+            return Ok(names.iter().any(|(listed, _)| *listed == *name).then(|| path.clone()));
         }
         let mut real = RelPath::root();
         for name in path.parts() {
@@ -139,7 +156,8 @@ impl Root {
     pub fn read_link(&self, path: &RelPath) -> Result<Vec<u8>, DiskError> {
         let other = || DiskError::OtherKind { path: path.clone() };
         let way = self.open_way(&path.parent().ok_or_else(other)?)?;
-        match io::retry_on_intr(|| fs::readlinkat(way.as_fd(), path.name(), Vec::new())) {
+        let name = self.name_of(path)?;
+        match io::retry_on_intr(|| fs::readlinkat(way.as_fd(), &*name, Vec::new())) {
             Ok(target) => Ok(target.into_bytes()),
             Err(Errno::INVAL) => Err(other()),
             Err(errno) => Err(DiskError::of(path, errno)),
@@ -147,34 +165,36 @@ impl Root {
     }
 
     /// Lists the names in a directory, sorted by their bytes, without `.` and `..`; a folder's
-    /// own `.syncd` is among them. In a single-file folder only the one name is listed.
+    /// own `.syncd` is among them. A single-file folder lists the file and its conflict copies,
+    /// by the names that all devices give them.
     ///
     /// # Errors
     /// Those of [`Root::open_dir`], and [`DiskError::Refused`] when the listing broke off; a part
     /// of it is never returned.
     pub fn list(&self, dir: &RelPath) -> Result<Vec<Listed>, DiskError> {
         let fd = self.open_dir(dir)?;
+        self.names_in(dir, &fd)
+    }
+
+    /// Lists the names in a directory that was opened, as [`Root::list`] does.
+    ///
+    /// # Errors
+    /// [`DiskError::Refused`] when the listing broke off; a part of it is never returned.
+    pub fn names_in(&self, dir: &RelPath, fd: &OwnedFd) -> Result<Vec<Listed>, DiskError> {
         let names = system::names_in(fd.as_fd());
         // Whatever broke the listing off, it is never absence.
         let names = names.map_err(|source| DiskError::Refused { path: dir.clone(), source })?;
-        let mut listed: Vec<Listed> = names
-            .into_iter()
-            .map(|(name, is)| Listed { name, kind: system::kind_of_type(is) })
-            .filter(|listed| self.is_listed(dir, &listed.name))
-            .collect();
+        let listed = names.into_iter().filter_map(|(name, is)| {
+            Some(Listed { name: self.listed_as(dir, name)?, kind: system::kind_of_type(is) })
+        });
+        let mut listed: Vec<Listed> = listed.collect();
         listed.sort_unstable();
         Ok(listed)
     }
 
-    /// Tells whether a name belongs to the folder: in a single-file folder only the one does.
-    fn is_listed(&self, dir: &RelPath, name: &[u8]) -> bool {
-        let only = self.held.only.as_ref().filter(|_| dir.is_root());
-        only.is_none_or(|only| only.as_bytes() == name)
-    }
-
     fn reach(&self, dir: &RelPath, flags: OFlags) -> Result<OwnedFd, DiskError> {
         let failed = |errno| DiskError::of(dir, errno);
-        if self.held.only.is_some() && !dir.is_root() && !dir.is_reserved() {
+        if self.single().is_some() && !dir.is_root() && !dir.is_reserved() {
             return Err(DiskError::Foreign { path: dir.clone() });
         }
         if dir.is_root() {

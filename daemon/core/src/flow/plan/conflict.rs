@@ -9,7 +9,7 @@ use crate::model::limits::NAME_BYTES_MAX;
 use crate::model::{ContentId, DeviceId, Dot, Incarnation, Record, RelPath, Version, Writer};
 
 /// What stands between the stem and the time in a copy's name.
-const MARK: &str = ".sync-conflict-";
+pub const MARK: &str = ".sync-conflict-";
 
 /// Returns where the copy of `loser`, which lay at `path`, goes.
 ///
@@ -39,9 +39,24 @@ pub fn tell_apart(copy: &RelPath, content: ContentId, digits: usize) -> RelPath 
     insert(copy, &format!("-{}", &content.hex()[..digits]))
 }
 
+/// Returns another name for a copy where `copy` is taken: `-` and `number` before the extension.
+#[must_use]
+pub fn numbered(copy: &RelPath, number: u32) -> RelPath {
+    insert(copy, &format!("-{number}"))
+}
+
 /// Puts `middle` before the extension of a path's name, cutting the stem to fit.
 fn insert(path: &RelPath, middle: &str) -> RelPath {
-    let name = path.name();
+    let copy = inserted(path.name(), middle.as_bytes());
+    let dir = path.parent().unwrap_or_else(RelPath::root);
+    dir.join(copy).unwrap_or_else(|_| path.clone())
+}
+
+/// Puts `middle`, which leaves room for a byte of the stem, before the extension of a name, and
+/// cuts the stem at a character boundary so that all fits 255 bytes. An extension too long to
+/// leave room for anything counts as part of the stem.
+#[must_use]
+pub fn inserted(name: &[u8], middle: &[u8]) -> Vec<u8> {
     // A copy of a name without an extension has none either: its last dot begins the mark.
     let is_mark = |at: usize| name[at..].starts_with(MARK.as_bytes());
     let dot = name.iter().rposition(|b| *b == b'.').filter(|at| *at > 0 && !is_mark(*at));
@@ -49,10 +64,8 @@ fn insert(path: &RelPath, middle: &str) -> RelPath {
         Some(at) if middle.len() + name.len() - at < NAME_BYTES_MAX => name.split_at(at),
         _ => (name, &b""[..]),
     };
-    let room = NAME_BYTES_MAX - middle.len() - ext.len();
-    let copy = [cut(stem, room), middle.as_bytes(), ext].concat();
-    let dir = path.parent().unwrap_or_else(RelPath::root);
-    dir.join(copy).unwrap_or_else(|_| path.clone())
+    let room = NAME_BYTES_MAX.saturating_sub(middle.len() + ext.len());
+    [cut(stem, room), middle, ext].concat()
 }
 
 /// Tells whether a name has the form of a conflict copy.
@@ -173,6 +186,22 @@ mod tests {
         assert_eq!(apart, format!("{plain}-{}", &ContentId::of(b"x").hex()[..4]));
         let again = copy_path(&plain, &loser(THEN)).to_string();
         assert!(again.starts_with(&format!("{plain}.sync-conflict-")), "{again}");
+    }
+
+    #[test]
+    fn a_second_try_for_a_name_keeps_the_extension_and_fits() {
+        let long = format!("{}.txt", "x".repeat(251));
+        let copy = named("README", THEN);
+        for (name, number, expected) in [
+            ("d/a.txt", 2, "d/a-2.txt".to_owned()),
+            ("noext", 13, "noext-13".to_owned()),
+            (".hidden", 2, ".hidden-2".to_owned()),
+            (&long, 2, format!("{}-2.txt", "x".repeat(249))),
+            (&copy, 2, format!("{copy}-2")),
+        ] {
+            let path = RelPath::parse(name).unwrap();
+            assert_eq!(numbered(&path, number).to_string(), expected, "{name}");
+        }
     }
 
     #[test]

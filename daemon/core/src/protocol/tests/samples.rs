@@ -5,7 +5,7 @@ use proptest::{collection, option, sample};
 
 use super::super::peer::WantedItem;
 use super::super::peer::{
-    Body, Frame, Have, Hello, List, Listed, Need, PROTOCOL_VERSION, Ready, Tag, Want,
+    Body, Frame, Have, Hello, Holds, List, Listed, Need, PROTOCOL_VERSION, Ready, Tag, Want,
 };
 use crate::flow::digest::{Block, BlockList};
 use crate::flow::index::Cursor;
@@ -102,7 +102,7 @@ pub(super) fn one_of_each() -> Vec<(&'static str, Frame)> {
             Frame::Ready(Ready {
                 folder: folder(),
                 label: "Work".to_owned(),
-                single_file: false,
+                single_file: Some(b"notes.txt".to_vec()),
                 epoch: 4,
                 store: StoreId(5),
                 cursor: Some(Cursor { store: StoreId(6), seq: 77 }),
@@ -153,6 +153,17 @@ pub(super) fn one_of_each() -> Vec<(&'static str, Frame)> {
                 next: Some(300),
             }),
         ),
+        (
+            "holds",
+            Frame::Holds(Holds {
+                folder: folder(),
+                files: 3,
+                bytes: 300,
+                ignored: 2,
+                unsupported: 1,
+                not_taken: 4,
+            }),
+        ),
     ]
 }
 
@@ -164,6 +175,7 @@ pub(super) fn hello(version: u16) -> Frame {
         boot_nonce: 9,
         token_shown: Some([1; 16]),
         token_given: [2; 16],
+        clock_ms: 1_700_000_000_001,
     })
 }
 
@@ -279,7 +291,16 @@ fn greetings() -> impl Strategy<Value = Frame> {
     (0..=PROTOCOL_VERSION, "\\PC{0,40}", any::<(u64, u64)>(), tokens).prop_map(
         |(version, name, (incarnation, boot_nonce), (token_shown, token_given))| {
             let incarnation = Incarnation(incarnation);
-            Frame::Hello(Hello { version, name, incarnation, boot_nonce, token_shown, token_given })
+            let clock_ms = boot_nonce.cast_signed();
+            Frame::Hello(Hello {
+                version,
+                name,
+                incarnation,
+                boot_nonce,
+                token_shown,
+                token_given,
+                clock_ms,
+            })
         },
     )
 }
@@ -288,7 +309,8 @@ fn readies() -> impl Strategy<Value = Frame> {
     let cursors =
         (any::<u64>(), any::<u64>()).prop_map(|(store, seq)| Cursor { store: StoreId(store), seq });
     let seen = collection::vec((any::<u64>().prop_map(Incarnation), any::<u64>()), 0..4);
-    let standing = (any::<bool>(), any::<u32>(), any::<u64>());
+    let named = option::of(Just(b"a \xff".to_vec()));
+    let standing = (named, any::<u32>(), any::<u64>());
     (folders(), "\\PC{0,40}", standing, option::of(cursors), seen).prop_map(
         |(folder, label, (single_file, epoch, store), cursor, seen_of_you)| {
             let store = StoreId(store);
@@ -312,7 +334,12 @@ pub(super) fn frames() -> impl Strategy<Value = Frame> {
     let told = collection::vec((paths(), records()), 0..5);
     let listings = (any::<u64>(), told, option::of(any::<u64>()))
         .prop_map(|(request, records, next)| Frame::Listed(Listed { request, records, next }));
+    let holds = (folders(), any::<[u64; 5]>()).prop_map(|(folder, counts)| {
+        let [files, bytes, ignored, unsupported, not_taken] = counts;
+        Frame::Holds(Holds { folder, files, bytes, ignored, unsupported, not_taken })
+    });
     prop_oneof![
+        holds,
         lists,
         listings,
         greetings(),

@@ -346,7 +346,7 @@ fn a_single_file_folder_hears_of_its_one_name() {
     for name in ["one", "two", "sub/one"] {
         ground.write(name);
     }
-    assert_eq!(ground.hints(), [("one".to_owned(), Hint::Closed)]);
+    assert_eq!(ground.hints(), [("file".to_owned(), Hint::Closed)]);
 }
 
 /// Follows the watcher for a while of random work, then compares with a whole scan.

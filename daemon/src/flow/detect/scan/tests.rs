@@ -6,6 +6,7 @@ use syncd_core::model::Standing;
 use super::super::ground::{Folder, Told};
 use super::*;
 use crate::flow::digest::COARSE_WINDOW_NS;
+use crate::world::disk::system;
 
 fn path(text: impl AsRef<[u8]>) -> RelPath {
     RelPath::parse(text).unwrap()
@@ -435,8 +436,9 @@ fn a_single_file_folder_sees_its_one_name() {
     let (known, links) = (&folder.index, &Links::default());
     let scanner = Scanner { root: &root, known, scope: &folder, window_ns: 0, links };
     for (look, names) in [
-        (tree(), &["one"][..]),
-        (Look::Path(path("one")), &["one"]),
+        (tree(), &["file"][..]),
+        (Look::Path(path("file")), &["file"]),
+        (Look::Path(path("one")), &[]),
         (Look::Path(path("other")), &[]),
     ] {
         let mut told = Told::default();

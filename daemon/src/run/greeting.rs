@@ -73,8 +73,8 @@ impl Daemon {
         Ok(true)
     }
 
-    /// Tells people of clocks that are far apart, once. Sync goes on: no clock decides what is newer
-    /// of two versions that follow each other.
+    /// Tells people of clocks that are far apart, once. Sync goes on: no clock decides what is
+    /// newer of two versions that follow each other.
     fn compare_clocks(&self, device: DeviceId, ahead_s: i64) {
         let name = self.config().devices.into_iter().find(|known| known.id == device);
         let name = name.map_or_else(|| device.short(), |known| known.name);
@@ -87,8 +87,8 @@ impl Daemon {
             "the clock of '{name}' is {} {way} this device's",
             syncd_api::span(ahead_s.unsigned_abs())
         );
-        let remedy = "set the one that is wrong, best by NTP: sudo timedatectl set-ntp true; sync \
-                      goes on, but conflict copies bear wrong times";
+        let remedy = "set the wrong one, best by NTP: sudo timedatectl set-ntp true; until then \
+                      sync goes on, and conflict copies bear wrong times";
         self.ail(Ailment::Clock(device), &what, remedy);
     }
 

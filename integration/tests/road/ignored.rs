@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use syncd_integration::process::{Pair, eventually, write};
+use syncd_integration::process::{FOLDER, Pair, eventually, write};
 
 #[test]
 fn the_ignore_file_is_synced_and_honoured_on_both_sides() {
@@ -76,4 +76,32 @@ fn a_rule_file_with_a_mistake_is_told_and_changes_nothing() {
         let is_told = status["problems"].as_array().is_some_and(|told| !told.is_empty());
         if is_told { Ok(()) } else { Err(status.to_string()) }
     });
+}
+
+#[test]
+fn a_devices_own_rules_count_as_soon_as_they_are_written() {
+    let pair = Pair::new();
+    let await_files = |count: u64, because: &str| {
+        eventually(Duration::from_secs(60), because, || {
+            let files = pair.devbox.status(FOLDER)["files"].clone();
+            if files == count { Ok(()) } else { Err(files.to_string()) }
+        });
+    };
+    write(&pair.devbox.path("own.rules"), "*.big\n");
+    write(&pair.devbox.path(".stignore.local"), "own.rules\n#include own.rules\n");
+    write(&pair.laptop.path("small"), "x");
+    pair.laptop.flush();
+    for (rules, count, because) in [
+        ("*.big\n", 1, "what is included ignores it"),
+        ("*.huge\n", 2, "what is included, and not synced, has changed"),
+    ] {
+        write(&pair.devbox.path("own.rules"), rules);
+        write(&pair.devbox.path("a.big"), "x");
+        pair.devbox.flush();
+        await_files(count, because);
+    }
+    fs::remove_file(pair.devbox.path(".stignore.local")).unwrap();
+    await_files(3, "without them the file with rules is one like any other");
+    assert!(pair.devbox.path("own.rules").exists());
+    pair.agree();
 }

@@ -94,7 +94,7 @@ impl Arms {
     pub(super) fn matters(&self, path: &RelPath) -> bool {
         self.root.is_ours(path)
             && (PER_DIRECTORY || path.ancestors().all(|dir| self.scope.descend(&dir)))
-            && (self.scope.synced(path, false) || self.scope.synced(path, true))
+            && self.scope.heeds(path)
     }
 
     /// Tells whether a directory that is watched, or should be, lies at `path`.

@@ -31,6 +31,12 @@ pub trait Scope {
 
     /// Tells whether anything below `dir` can be synced; if not it is neither listed nor watched.
     fn descend(&self, dir: &RelPath) -> bool;
+
+    /// Tells whether a change of `path` is to be heard of: of what is synced, and of files that
+    /// say what is.
+    fn heeds(&self, path: &RelPath) -> bool {
+        self.synced(path, false) || self.synced(path, true)
+    }
 }
 
 /// Takes what a look sees, in the order of the walk.

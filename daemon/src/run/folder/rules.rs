@@ -216,6 +216,14 @@ impl FolderScope {
         self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Tells whether a change of `path` changes the rules, and no engine hears of it: the device's
+    /// own rule file, git's, and what is read as rules and not synced.
+    #[must_use]
+    pub(super) fn is_read_here(&self, path: &RelPath) -> bool {
+        let is_own = path.as_bytes() == LOCAL.as_bytes() || path.name() == b".gitignore";
+        is_own || self.is_rule_file(path) && !self.synced(path, false)
+    }
+
     fn is_rule_file(&self, path: &RelPath) -> bool {
         self.files.read().unwrap_or_else(PoisonError::into_inner).contains(path)
     }
@@ -278,12 +286,10 @@ impl Scope for FolderScope {
         }
         self.rules().is_none_or(|rules| rules.may_hold_synced(dir.as_bytes()))
     }
-}
 
-/// Tells whether a change of `path` may change the rules.
-#[must_use]
-pub(super) fn is_local_rule_file(path: &RelPath) -> bool {
-    path.as_bytes() == LOCAL.as_bytes() || path.name() == b".gitignore"
+    fn heeds(&self, path: &RelPath) -> bool {
+        self.synced(path, false) || self.synced(path, true) || self.is_read_here(path)
+    }
 }
 
 #[cfg(test)]

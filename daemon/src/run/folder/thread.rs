@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::looks::LookOrder;
 use super::settles::PersistOrder;
 use super::worker::Worker;
-use super::{Folder, Link, Note, Out, Parts, join, notices, rules};
+use super::{Folder, Link, Note, Out, Parts, join, notices};
 use crate::flow::detect::{Heard, LookReport, Scope, Watcher};
 use crate::flow::index::{FolderIndex, IntentBatch};
 use crate::run::Daemon;
@@ -318,6 +318,8 @@ impl FolderThread {
 
     fn scan(&mut self, done: Option<oneshot::Sender<LookReport>>) {
         self.scanned = Instant::now();
+        // Nobody may have heard of a change of those that are not synced.
+        self.read_rules_again();
         let look = self.begin_look(Cause::Scanned, vec![Look::Tree(RelPath::root())]);
         self.scans.entry(look).or_default().extend(done);
     }
@@ -355,7 +357,7 @@ impl FolderThread {
                 let now = self.now();
                 self.debouncer.touched(&path, hint, now);
                 self.parts.hands.heard(&path, hint == Hint::Closed);
-                if rules::is_local_rule_file(&path) {
+                if self.parts.scope.is_read_here(&path) {
                     self.read_rules();
                 }
             }

@@ -127,23 +127,7 @@ pub(super) fn one_of_each() -> Vec<(&'static str, Frame)> {
                 wanted(path("c"), Need::Ranges(vec![(70_000, 200)])),
             ]),
         ),
-        (
-            "have",
-            Frame::Have(vec![
-                Have { request: 9, item: 0, body: Body::Whole(b"hello".to_vec()) },
-                Have {
-                    request: 9,
-                    item: 1,
-                    body: Body::Blocks(BlockList { average_bytes: 32 << 10, blocks }),
-                },
-                Have {
-                    request: 9,
-                    item: 2,
-                    body: Body::Range { offset: 70_000, bytes: vec![7; 3] },
-                },
-                Have { request: 9, item: 3, body: Body::NotThere },
-            ]),
-        ),
+        ("have", answers(blocks)),
         ("list", Frame::List(List { request: 10, folder: folder(), after: 7 })),
         (
             "listed",
@@ -165,6 +149,20 @@ pub(super) fn one_of_each() -> Vec<(&'static str, Frame)> {
             }),
         ),
     ]
+}
+
+/// One answer of each kind.
+fn answers(blocks: Vec<Block>) -> Frame {
+    Frame::Have(vec![
+        Have { request: 9, item: 0, body: Body::Whole(b"hello".to_vec()) },
+        Have {
+            request: 9,
+            item: 1,
+            body: Body::Blocks(BlockList { average_bytes: 32 << 10, blocks }),
+        },
+        Have { request: 9, item: 2, body: Body::Range { offset: 70_000, bytes: vec![7; 3] } },
+        Have { request: 9, item: 3, body: Body::NotThere },
+    ])
 }
 
 pub(super) fn hello(version: u16) -> Frame {

@@ -14,11 +14,11 @@ impl FolderThread {
         self.take_rules(&reading);
     }
 
-    /// Reads rule files that were bad: one that could not be read may be readable by now, and
-    /// the engine hears nothing of that.
+    /// Reads the rule files without an order of the engine: one that could not be read may be
+    /// readable by now, and one that is not synced may have changed.
     pub(super) fn read_rules_again(&mut self) {
         let reading = self.parts.scope.read(&self.index);
-        if self.folder.with_standing(|s| s.bad_rules != reading.problem) {
+        if reading.changed || self.folder.with_standing(|s| s.bad_rules != reading.problem) {
             self.take_rules(&reading);
         }
     }

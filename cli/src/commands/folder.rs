@@ -1,15 +1,18 @@
 //! `folder`: sharing directories and single files.
 
+mod set;
+
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
 use serde::Serialize;
 use syncd_api::{
     self as api, AcceptReport, AcceptRequest, ApiError, Decided, Exit, FolderAdd, FolderAdded,
-    FolderChange, FolderMove, FolderRemoved, OfferedFolder, ShareRequest,
+    FolderMove, FolderRemoved, OfferedFolder, ShareRequest,
 };
 
+use self::set::Set;
 use super::{Outcome, Session, ask, has_person};
 use crate::args;
 use crate::client::{Answered, Patience, absolute_root, part};
@@ -207,20 +210,6 @@ struct Share {
     with: Vec<String>,
 }
 
-/// Change a folder's settings on this device
-#[derive(Debug, Args)]
-#[command(group = ArgGroup::new("change").required(true).multiple(true))]
-struct Set {
-    /// The folder's id
-    id: String,
-    /// What people call it
-    #[arg(long, group = "change")]
-    label: Option<String>,
-    /// What this device does in it
-    #[arg(long, value_enum, group = "change")]
-    role: Option<Role>,
-}
-
 impl Folder {
     pub(crate) fn run(&self, session: &Session) -> Outcome {
         let order = |id: &str, verb: &str| {
@@ -395,16 +384,6 @@ impl Share {
             let with = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
             Ok(format!("{} is shared with {}\n", escaped(&folder.id), escaped(&with)))
         })
-    }
-}
-
-impl Set {
-    fn run(&self, session: &Session) -> Outcome {
-        let request =
-            FolderChange { label: self.label.clone(), role: self.role.map(api::Role::from) };
-        let route = format!("/v1/folders/{}", part(&self.id));
-        let answer = session.client.send(Method::PATCH, &route, &request, Patience::Question)?;
-        changed(session, &answer, "is changed")
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sharing folders.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{FolderState, LeftOut, PathText};
 
@@ -185,6 +185,41 @@ pub struct FolderChange {
     /// What this device does in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
+    /// Whether it rests until resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+    /// Seconds between two scans of the whole, 1 to 31 536 000; null is the usual time.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub rescan_s: Option<Option<u32>>,
+    /// Patterns for files that are rewritten where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_place: Option<Vec<String>>,
+    /// Days that replaced and deleted files are kept; null, as with the next ones, is what holds
+    /// for all folders.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub history_days: Option<Option<u32>>,
+    /// Earlier versions of one path that are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub history_versions: Option<Option<u32>>,
+    /// Percent of the disk that these may fill.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub history_percent: Option<Option<u32>>,
+    /// Mebibytes to leave free on its disk.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub free_mib: Option<Option<u64>>,
+    /// Patterns to write into its `.stignore`, before what is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore: Option<Vec<String>>,
+    /// Whether to write the suggested patterns into its `.stignore` too.
+    #[serde(default)]
+    pub starter_ignores: bool,
+}
+
+/// Reads a value that may be null, which is not the same as none at all.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(from).map(Some)
 }
 
 /// What a person's word on who wins comes to.

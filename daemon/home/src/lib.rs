@@ -19,9 +19,9 @@ mod place;
 mod socket;
 
 pub use config::{
-    Config, ConfigError, ConfigFile, DeviceConfig, Discovery, FolderConfig, HISTORY_DAYS_DEFAULT,
-    HISTORY_PERCENT_DEFAULT, HISTORY_VERSIONS_DEFAULT, HTTP_LISTEN_DEFAULT, HttpConfig,
-    LISTEN_DEFAULT, Limits, Listen, Place, Rates, Role, Topology,
+    Config, ConfigError, ConfigFile, DeviceConfig, Discovery, FolderConfig, FolderLimits,
+    HISTORY_DAYS_DEFAULT, HISTORY_PERCENT_DEFAULT, HISTORY_VERSIONS_DEFAULT, HTTP_LISTEN_DEFAULT,
+    HttpConfig, LISTEN_DEFAULT, Limits, Listen, Place, RESCAN_S_MAX, Rates, Role, Topology,
 };
 pub use error::HomeError;
 pub use identity::Identity;

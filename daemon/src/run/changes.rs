@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use syncd_api::sentence;
-use syncd_home::{Config, Listen, Rates};
+use syncd_home::{Config, FolderConfig, Listen, Rates};
 use tokio::time::MissedTickBehavior;
 
+use super::folder::take_settings;
 use super::{Ailment, Daemon};
 use crate::flow::index::Failure;
 use crate::world::net::{Rate, RateLimits};
@@ -114,7 +115,7 @@ fn stamp_of(daemon: &Daemon) -> Option<(std::time::SystemTime, u64)> {
 
 /// Takes settings that were changed by hand or by another program, as far as a running daemon
 /// can; bad ones change nothing, and missing ones do not mean that all is to be forgotten.
-async fn reload(daemon: &Daemon) {
+async fn reload(daemon: &Arc<Daemon>) {
     let remedy = "syncd goes on with the last good settings until that is mended";
     if stamp_of(daemon).is_none() {
         let what = format!("the settings {} are gone", daemon.home.config_path().display());
@@ -158,10 +159,37 @@ async fn reload(daemon: &Daemon) {
             daemon.ailments.clear(Ailment::Clock(device.id));
         }
     }
-    let started = |c: &Config| c.folders.clone();
-    if started(&config) != started(&before) {
-        tracing::warn!("folders changed in the settings file count from the next start");
-    }
+    let folders = take_folders(daemon, &config.folders, &before.folders).await;
     tracing::info!("the settings were read again");
-    daemon.set_config(Config { folders: before.folders, listen, ..config });
+    daemon.set_config(Config { folders, listen, ..config });
+}
+
+/// Takes what was changed of folders, as far as a running daemon can, and returns the settings
+/// that hold from now on.
+async fn take_folders(
+    daemon: &Arc<Daemon>,
+    now: &[FolderConfig],
+    before: &[FolderConfig],
+) -> Vec<FolderConfig> {
+    let mut held = Vec::with_capacity(before.len());
+    let is_same = |a: &FolderConfig, b: &FolderConfig| a.id == b.id && a.path == b.path;
+    let mut later = now.iter().any(|new| !before.iter().any(|old| is_same(old, new)));
+    for old in before {
+        let Some(new) = now.iter().find(|new| is_same(old, new)) else {
+            later = true;
+            held.push(old.clone());
+            continue;
+        };
+        if let Some(folder) = daemon.folder(&new.id).filter(|_| new != old) {
+            take_settings(daemon, &folder, new.clone()).await;
+        }
+        held.push(new.clone());
+    }
+    if later {
+        tracing::warn!(
+            "folders that were added, removed or moved in the settings file count from the next \
+             start"
+        );
+    }
+    held
 }

@@ -30,7 +30,7 @@ pub use start::{Ended, run};
 
 use crate::flow::index::{Intent, IntentBatch, Ledger, Store};
 use crate::world::net::Net;
-use folder::{Folder, Note};
+use folder::{Folder, Note, lives};
 use session::Peer;
 
 /// Requests served at a time, over all peers.
@@ -105,10 +105,18 @@ impl Daemon {
     /// Takes settings that were read anew. Limits count at once.
     pub fn set_config(&self, config: Config) {
         self.net.limit(&changes::rate_limits(&config));
-        for hands in self.folders().iter().filter_map(Folder::parts).map(|parts| parts.hands) {
-            hands.set_limits(config.limits);
+        for folder in self.folders() {
+            if let Some(parts) = folder.parts() {
+                parts.hands.set_limits(folder.config().limits.within(&config.limits));
+            }
         }
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// Returns the incarnation under which this device writes in a folder.
+    #[must_use]
+    pub fn incarnation_in(&self, folder: &FolderId) -> Incarnation {
+        lives::incarnation(&self.ledger, folder, self.incarnation)
     }
 
     /// Tells people and scripts that something happened.

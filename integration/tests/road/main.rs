@@ -29,6 +29,7 @@ mod power;
 mod report;
 mod roles;
 mod rules;
+mod settings;
 mod singles;
 mod steering;
 mod stopping;

@@ -35,8 +35,21 @@ pub(super) const DEVICE: &[&str] =
     &["id", "name", "addresses", "send_kib_per_s", "receive_kib_per_s"];
 
 /// Keys of one `[[folder]]`.
-pub(super) const FOLDER: &[&str] =
-    &["id", "label", "path", "path_bytes", "role", "devices", "paused", "in_place", "rescan_s"];
+pub(super) const FOLDER: &[&str] = &[
+    "id",
+    "label",
+    "path",
+    "path_bytes",
+    "role",
+    "devices",
+    "paused",
+    "in_place",
+    "rescan_s",
+    "history_days",
+    "history_versions",
+    "history_percent",
+    "free_mib",
+];
 
 /// What a settable key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

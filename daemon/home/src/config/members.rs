@@ -8,7 +8,7 @@ use syncd_core::model::{DeviceId, FolderId};
 use toml_edit::{Array, ArrayOfTables, Item, Table, Value};
 
 use super::edit::put;
-use super::{ConfigFile, DeviceConfig, FolderConfig, Role, values};
+use super::{ConfigFile, DeviceConfig, FolderConfig, FolderLimits, Role, values};
 
 impl ConfigFile {
     /// Adds `device`, or brings the entry with its id up to date.
@@ -59,7 +59,18 @@ impl ConfigFile {
         put(table, "role", role.map(|role| role.as_str().into()));
         put(table, "paused", folder.paused.then(|| true.into()));
         put(table, "in_place", list_unless_empty(&folder.in_place));
-        put(table, "rescan_s", folder.rescan_s.map(|seconds| i64::from(seconds).into()));
+        let FolderLimits { history_days, history_versions, history_percent, free_mib } =
+            folder.limits;
+        let free_mib = free_mib.and_then(|mebibytes| i64::try_from(mebibytes).ok());
+        for (key, number) in [
+            ("rescan_s", folder.rescan_s.map(i64::from)),
+            ("history_days", history_days.map(i64::from)),
+            ("history_versions", history_versions.map(i64::from)),
+            ("history_percent", history_percent.map(i64::from)),
+            ("free_mib", free_mib),
+        ] {
+            put(table, key, number.map(Value::from));
+        }
     }
 
     /// Removes the folder `id`; returns whether it was there.
@@ -149,16 +160,8 @@ mod tests {
     }
 
     fn folder(id: &str, path: &str, devices: &[DeviceId]) -> FolderConfig {
-        FolderConfig {
-            id: FolderId::parse(id).unwrap(),
-            label: None,
-            path: path.into(),
-            role: Role::SendReceive,
-            devices: devices.to_vec(),
-            paused: false,
-            in_place: Vec::new(),
-            rescan_s: None,
-        }
+        let id = FolderId::parse(id).unwrap();
+        FolderConfig { devices: devices.to_vec(), ..FolderConfig::new(id, path.into()) }
     }
 
     #[test]
@@ -257,7 +260,12 @@ mod tests {
                 devices: devices.iter().map(|device| device.id).collect(),
                 paused,
                 in_place: vec!["*.log".to_owned(); usize::from(paused)],
-                rescan_s: None,
+                rescan_s: paused.then_some(60),
+                limits: FolderLimits {
+                    free_mib: paused.then_some(1),
+                    history_days: Some(7).filter(|_| role == 1),
+                    ..FolderLimits::default()
+                },
             };
             for device in &devices {
                 file.put_device(device);

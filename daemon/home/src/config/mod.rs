@@ -139,6 +139,9 @@ pub struct Rates {
     pub receive_kib_per_s: Option<u64>,
 }
 
+/// Longest time between two scans of a folder: a year of 365 days, in seconds.
+pub const RESCAN_S_MAX: u32 = 365 * 24 * 60 * 60;
+
 /// Most that stays free where [`Limits::free_mib`] says nothing, in bytes.
 const FLOOR_BYTES_MAX: u64 = 1 << 30;
 
@@ -200,6 +203,53 @@ pub struct FolderConfig {
     /// Seconds between two scans of the whole, 1 to 31 536 000; `None` is an hour, or a minute
     /// where not everything can be watched.
     pub rescan_s: Option<u32>,
+    /// What of [`Config::limits`] is otherwise here.
+    pub limits: FolderLimits,
+}
+
+/// What may be used up by one folder, where it is not what holds for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FolderLimits {
+    /// As [`Limits::history_days`].
+    pub history_days: Option<u32>,
+    /// As [`Limits::history_versions`].
+    pub history_versions: Option<u32>,
+    /// As [`Limits::history_percent`].
+    pub history_percent: Option<u32>,
+    /// As [`Limits::free_mib`].
+    pub free_mib: Option<u64>,
+}
+
+impl FolderLimits {
+    /// Returns what holds for the folder where `all` holds for the device.
+    #[must_use]
+    pub fn within(&self, all: &Limits) -> Limits {
+        Limits {
+            history_days: self.history_days.unwrap_or(all.history_days),
+            history_versions: self.history_versions.unwrap_or(all.history_versions),
+            history_percent: self.history_percent.unwrap_or(all.history_percent),
+            free_mib: self.free_mib.or(all.free_mib),
+            ..*all
+        }
+    }
+}
+
+impl FolderConfig {
+    /// Makes the settings of a folder of which nothing is known but its id and place.
+    #[must_use]
+    pub fn new(id: FolderId, path: PathBuf) -> Self {
+        Self {
+            id,
+            label: None,
+            path,
+            role: Role::default(),
+            devices: Vec::new(),
+            paused: false,
+            in_place: Vec::new(),
+            rescan_s: None,
+            limits: FolderLimits::default(),
+        }
+    }
 }
 
 /// Which way a folder's changes go on this device.

@@ -9,13 +9,21 @@ use toml_edit::Document;
 
 use super::section::{Section, column_of, line_of, read_all};
 use super::{
-    Config, ConfigError, DeviceConfig, Discovery, FolderConfig, HISTORY_DAYS_DEFAULT,
-    HISTORY_PERCENT_DEFAULT, HISTORY_VERSIONS_DEFAULT, HttpConfig, Limits, Listen, Place, Rates,
-    Role, Topology, keys, values,
+    Config, ConfigError, DeviceConfig, Discovery, FolderConfig, FolderLimits, HttpConfig, Limits,
+    Listen, Place, RESCAN_S_MAX, Rates, Role, Topology, keys, values,
 };
 
-/// Longest time between two scans of a folder: a year of 365 days, in seconds.
-const RESCAN_S_MAX: i64 = 365 * 24 * 60 * 60;
+/// Most days that replaced and deleted files are kept: a hundred years.
+const HISTORY_DAYS_MAX: u32 = 36_500;
+
+/// Most earlier versions of one path that are kept.
+const HISTORY_VERSIONS_MAX: u32 = 1_000_000;
+
+/// Most of a disk that the history may fill, in percent.
+const HISTORY_PERCENT_MAX: u32 = 90;
+
+/// Most that may be left free, in mebibytes: an exbibyte.
+const FREE_MIB_MAX: i64 = 1 << 40;
 
 /// Reads and checks everything.
 pub(super) fn read(text: &str) -> Result<Config, ConfigError> {
@@ -94,8 +102,9 @@ fn read_folder(
         paused: section.flag("paused")?,
         in_place: section.checked_list("in_place", values::pattern)?.unwrap_or_default(),
         rescan_s: section
-            .number("rescan_s", 1..=RESCAN_S_MAX)?
+            .number("rescan_s", 1..=i64::from(RESCAN_S_MAX))?
             .and_then(|seconds| u32::try_from(seconds).ok()),
+        limits: read_folder_limits(section)?,
     })
 }
 
@@ -182,13 +191,21 @@ fn read_http(top: &Section<'_>) -> Result<HttpConfig, ConfigError> {
 fn read_limits(top: &Section<'_>) -> Result<Limits, ConfigError> {
     let Some(section) = top.section("limits")? else { return Ok(Limits::default()) };
     section.check_keys(keys::LIMITS)?;
-    Ok(Limits {
-        history_days: section.small("history_days", 36_500, HISTORY_DAYS_DEFAULT)?,
-        history_versions: section.small("history_versions", 1_000_000, HISTORY_VERSIONS_DEFAULT)?,
-        history_percent: section.small("history_percent", 90, HISTORY_PERCENT_DEFAULT)?,
-        free_mib: section.number("free_mib", 0..=1 << 40)?,
+    let all = Limits {
         rates: read_rates(&section)?,
         limit_lan: section.flag("limit_lan")?,
+        ..Limits::default()
+    };
+    Ok(read_folder_limits(&section)?.within(&all))
+}
+
+/// Reads the limits that a folder may have of its own.
+fn read_folder_limits(section: &Section<'_>) -> Result<FolderLimits, ConfigError> {
+    Ok(FolderLimits {
+        history_days: section.small("history_days", HISTORY_DAYS_MAX)?,
+        history_versions: section.small("history_versions", HISTORY_VERSIONS_MAX)?,
+        history_percent: section.small("history_percent", HISTORY_PERCENT_MAX)?,
+        free_mib: section.number("free_mib", 0..=FREE_MIB_MAX)?,
     })
 }
 
@@ -232,7 +249,7 @@ mod tests {
              [[device]]\nid = '{hub}'\nname = 'laptop'\naddresses = ['ssh://me@host']\n\
              [[device]]\nid = '{}'\n\
              [[folder]]\nid = 'work'\nlabel = 'My work'\npath = '/w'\nrole = 'sendonly'\n\
-             devices = ['laptop', '{hub}', '{}']\npaused = true\n\
+             devices = ['laptop', '{hub}', '{}']\npaused = true\nfree_mib = 7\nhistory_days = 2\n\
              [[folder]]\nid = 'odd'\npath_bytes = '2fff'\n",
             peer.peer_id(),
             peer.peer_id(),
@@ -254,6 +271,8 @@ mod tests {
         let folder = &config.folders[0];
         assert_eq!(folder.devices, [hub, peer], "each once, however named");
         assert_eq!((folder.role, folder.paused), (Role::SendOnly, true));
+        let within = folder.limits.within(&config.limits);
+        assert_eq!(within, Limits { free_mib: Some(7), history_days: 2, ..config.limits });
         assert_eq!(config.folders[1].path.as_os_str().as_bytes(), b"/\xff");
         assert_eq!(config.device("laptop").unwrap().id, hub);
     }
@@ -345,6 +364,7 @@ mod tests {
             ("[[folder]]\nid = 'w'\npath_bytes = '2'".into(), "hexadecimal", "half a byte"),
             (folder("role = 'both'"), "'folder.role' in line 4: \"both\" is none", "no role"),
             (folder("paused = 1"), "'folder.paused' in line 4: it is true or false", "no flag"),
+            (folder("free_mib = -1"), "'folder.free_mib' in line 4", "no room at all"),
             (folder("devices = ['b']"), "no paired device is called \"b\"", "with whom?"),
             (folder(&folder("").replace("'/w'", "'/x'")), "w is there twice", "an id twice"),
             (

@@ -96,9 +96,9 @@ impl Section<'_> {
             .map(Some)
     }
 
-    pub(super) fn small(&self, key: &str, most: u32, default: u32) -> Result<u32, ConfigError> {
+    pub(super) fn small(&self, key: &str, most: u32) -> Result<Option<u32>, ConfigError> {
         let number = self.number(key, 0..=i64::from(most))?;
-        Ok(number.and_then(|number| u32::try_from(number).ok()).unwrap_or(default))
+        Ok(number.and_then(|number| u32::try_from(number).ok()))
     }
 
     pub(super) fn flag(&self, key: &str) -> Result<bool, ConfigError> {

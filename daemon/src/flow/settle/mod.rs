@@ -102,7 +102,7 @@ struct Inner {
     /// How many bases of a path were kept since the start.
     bases: Mutex<BTreeMap<AncestorId, usize>>,
     name_copy: NameCopy,
-    in_place: InPlace,
+    in_place: Mutex<InPlace>,
     open_wait: Duration,
     /// Since when files are waited for that another program has open for writing.
     open_since: Mutex<BTreeMap<RelPath, Instant>>,
@@ -178,7 +178,7 @@ impl Hands {
                 history,
                 bases: Mutex::default(),
                 name_copy: options.name_copy,
-                in_place: options.in_place,
+                in_place: Mutex::new(options.in_place),
                 open_wait: options.open_wait,
                 open_since: Mutex::default(),
                 unclosed: Mutex::default(),
@@ -213,6 +213,16 @@ impl Hands {
     /// Sets anew what the trash keeps, and what stays free.
     pub fn set_limits(&self, limits: Limits) {
         *locked(&self.inner.limits) = limits;
+    }
+
+    /// Sets anew which files are rewritten where they are.
+    pub fn set_in_place(&self, in_place: InPlace) {
+        *locked(&self.inner.in_place) = in_place;
+    }
+
+    fn is_in_place(&self, path: &RelPath) -> bool {
+        let in_place = Arc::clone(&locked(&self.inner.in_place));
+        in_place(path)
     }
 
     fn limits(&self) -> Limits {

@@ -87,7 +87,7 @@ impl Hands {
     /// Lists the files that a job displaces and that may be open for writing, with their inodes.
     fn displaced_by<'a>(&'a self, job: &'a Job) -> impl Iterator<Item = (&'a RelPath, u64)> {
         job.steps.iter().filter_map(|step| match step {
-            Step::Place { path, kind: Kind::File, .. } if (self.inner.in_place)(path) => None,
+            Step::Place { path, kind: Kind::File, .. } if self.is_in_place(path) => None,
             Step::Place { path, expect, .. } | Step::Trash { path, expect } => {
                 self.may_be_open(path, expect).map(|inode| (path, inode))
             }

@@ -63,7 +63,7 @@ impl Hands {
                 run.will_touch(path);
                 let are_files = (kind, readied.kind) == (Kind::File, Kind::File);
                 if are_files
-                    && (self.inner.in_place)(path)
+                    && self.is_in_place(path)
                     && let Some(left) = self.rewrite(&spot, readied, &known)?
                 {
                     run.left(path, Kind::File, Some(left));

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use syncd_api::{AcceptReport, AcceptRequest, ApiError, PathText, Prefer};
 use syncd_core::model::{DeviceId, Favour, FolderId, Kind, RelPath};
 use syncd_core::protocol::Ready;
-use syncd_home::{FolderConfig, Home, Role};
+use syncd_home::{FolderConfig, Home};
 
 use super::compare::{Comparison, Paths, compare};
 use super::places::{self, Place};
@@ -94,14 +94,8 @@ impl FrontDesk {
         let (path, folder_id) = (target.path.clone(), id.clone());
         blocking(move || make(&target, &folder_id)).await??;
         let settings = FolderConfig {
-            id,
-            label: None,
-            path,
-            role: Role::default(),
             devices: offers.into_iter().map(|(device, _)| device).collect(),
-            paused: false,
-            in_place: Vec::new(),
-            rescan_s: None,
+            ..FolderConfig::new(id, path)
         };
         self.keep_folder(settings.clone()).await?;
         self.begin(settings)?;

@@ -6,7 +6,7 @@ use syncd_api::{ApiError, FolderAdd, FolderAdded};
 use syncd_core::model::FolderId;
 use syncd_home::{Config, FolderConfig};
 
-use super::folders::stored_role;
+use super::folders::{no_ignores, stored_role};
 use super::places::{self, Place};
 use super::{FrontDesk, blocking, chain, ignores};
 use crate::world::disk::{Root, Single};
@@ -39,7 +39,7 @@ impl FrontDesk {
         let id = self.new_id(&config, request.id.as_deref(), &place)?;
         let writes = !request.ignore.is_empty() || request.starter_ignores;
         if place.is_file && writes {
-            return Err(ApiError::usage("a single file has no ignore file; leave out --ignore"));
+            return Err(no_ignores());
         }
         let root = place.path.clone();
         let suggested = match place.is_file {
@@ -50,14 +50,10 @@ impl FrontDesk {
             }
         };
         let settings = FolderConfig {
-            id,
             label: request.label.filter(|label| !label.is_empty()),
-            path: place.path,
             role: stored_role(request.role),
             devices,
-            paused: false,
-            in_place: Vec::new(),
-            rescan_s: None,
+            ..FolderConfig::new(id, place.path)
         };
         self.keep_folder(settings.clone()).await?;
         let folder = self.begin(settings)?;

@@ -1,19 +1,16 @@
 //! Trusting devices, and how they are reached.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use syncd_api::{
     AddressesRequest, ApiError, Device, LinkPath, PairRequest, PendingDevice, RenameRequest,
     Unpaired,
 };
-use syncd_core::engine::Event;
 use syncd_core::model::DeviceId;
 use syncd_core::protocol::tokens::Tokens;
 use syncd_home::{Config, DeviceConfig, Topology};
 
 use super::FrontDesk;
-use crate::run::folder::{Folder, Note};
+use crate::run::folder::take_settings;
 use crate::run::{Ailment, Happening};
 use crate::world::net::{self, Link};
 
@@ -149,9 +146,8 @@ impl FrontDesk {
             let mut config = folder.config();
             if config.devices.contains(&id) {
                 config.devices.retain(|device| *device != id);
-                folder.set_config(config);
                 folders.push(folder.id().to_string());
-                self.end_share(&folder, id).await;
+                take_settings(&self.daemon, &folder, config).await;
             }
         }
         self.daemon.net.distrust(id).await;
@@ -165,17 +161,6 @@ impl FrontDesk {
             &format!("'{name}' is not trusted any more"),
         ));
         Ok(Unpaired { device_id: id.to_string(), name, folders })
-    }
-
-    /// Ends the sharing of a folder, whose settings say so already, with one device.
-    pub(super) async fn end_share(&self, folder: &Folder, device: DeviceId) {
-        for peer in self.daemon.peers() {
-            if peer.device == device {
-                peer.withdraw(folder.id()).await;
-            }
-        }
-        folder.note(Note::Event(Event::PeerDown { peer: device }));
-        tell_sharers(folder);
     }
 
     /// Calls a device something else; what is shared with it stays shared.
@@ -224,12 +209,6 @@ impl FrontDesk {
         self.keep(&device).await?;
         Ok(self.shown(&device, &self.daemon.net.links().await))
     }
-}
-
-/// Tells a folder's engine with whom it is shared by its settings.
-pub(super) fn tell_sharers(folder: &Folder) {
-    let devices: BTreeSet<DeviceId> = folder.config().devices.into_iter().collect();
-    folder.note(Note::Event(Event::SharedWith { devices }));
 }
 
 fn given_name(config: &Config, id: DeviceId, name: &str) -> Result<String, ApiError> {

@@ -5,15 +5,14 @@ use syncd_api::{
     ApiError, Folder as Shown, FolderChange, FolderDevice, OfferedFolder, PathText, Role,
     ShareRequest,
 };
-use syncd_core::engine::Event;
-use syncd_core::model::DeviceId;
+use syncd_core::model::{DeviceId, RelPath};
 use syncd_core::protocol::Ready;
-use syncd_home::{Config, FolderConfig};
+use syncd_home::{Config, FolderConfig, FolderLimits, RESCAN_S_MAX};
 
-use super::devices::tell_sharers;
+use super::resolve::put;
 use super::status::remember;
-use super::{FrontDesk, ask, blocking};
-use crate::run::folder::{self, Folder, FolderThread, Note};
+use super::{FrontDesk, at_work, blocking, broken, ignores, look_at};
+use crate::run::folder::{self, Folder, take_settings};
 
 impl FrontDesk {
     pub(super) async fn list_folders(&self) -> Result<Vec<Shown>, ApiError> {
@@ -115,7 +114,7 @@ impl FrontDesk {
         })
         .await?;
         if let Some(folder) = self.daemon.folder(&config.id) {
-            folder.set_config(config);
+            take_settings(&self.daemon, &folder, config).await;
         }
         Ok(())
     }
@@ -142,13 +141,6 @@ impl FrontDesk {
         if !new.is_empty() {
             config.devices.extend(&new);
             self.keep_folder(config).await?;
-            tell_sharers(&folder);
-            for peer in self.daemon.peers() {
-                if new.contains(&peer.device) {
-                    // A peer that is gone hears of it in its next session.
-                    let _ = peer.announce(&self.daemon, &folder).await;
-                }
-            }
         }
         Ok(self.shown_folder(&folder).await)
     }
@@ -164,9 +156,6 @@ impl FrontDesk {
         let mut config = folder.config();
         config.devices.retain(|device| !devices.contains(device));
         self.keep_folder(config).await?;
-        for device in devices {
-            self.end_share(&folder, device).await;
-        }
         Ok(self.shown_folder(&folder).await)
     }
 
@@ -176,15 +165,6 @@ impl FrontDesk {
         let config = folder.config();
         if config.paused != paused {
             self.keep_folder(FolderConfig { paused, ..config }).await?;
-            folder.note(Note::Event(Event::Paused { paused }));
-            for peer in self.daemon.peers() {
-                if paused {
-                    peer.withdraw(folder.id()).await;
-                    folder.note(Note::Event(Event::PeerDown { peer: peer.device }));
-                }
-                // Paused, it is still offered, so that the peer knows that it is shared.
-                let _ = peer.announce(&self.daemon, &folder).await;
-            }
         }
         Ok(self.shown_folder(&folder).await)
     }
@@ -192,20 +172,62 @@ impl FrontDesk {
     pub(super) async fn change(self, id: String, change: FolderChange) -> Result<Shown, ApiError> {
         let _turn = self.editing.lock().await;
         let folder = self.folder(&id)?;
-        let mut config = folder.config();
-        if let Some(label) = change.label {
-            config.label = Some(label).filter(|label| !label.is_empty());
+        let patterns = change.in_place.iter().chain(&change.ignore).flatten();
+        ignores::check(&patterns.cloned().collect::<Vec<_>>())?;
+        let config = changed(folder.config(), &change)?;
+        if config != folder.config() {
+            self.keep_folder(config).await?;
         }
-        if let Some(role) = change.role {
-            config.role = stored_role(role);
-        }
-        self.keep_folder(config).await?;
-        if change.role.is_some() {
-            // A folder that is not at work takes its role when it begins.
-            let _ = ask(&folder, FolderThread::take_role).await;
+        if change.ignore.is_some() || change.starter_ignores {
+            let parts = at_work(&folder)?;
+            if parts.root.single().is_some() {
+                return Err(no_ignores());
+            }
+            let (patterns, starter) = (change.ignore.unwrap_or_default(), change.starter_ignores);
+            let path = RelPath::parse(ignores::NAME).map_err(|error| broken(&error))?;
+            let at = path.clone();
+            blocking(move || match ignores::added(&parts.root, &patterns, starter)? {
+                Some(text) => put(&parts, &at, Some(&text)),
+                None => Ok(()),
+            })
+            .await??;
+            look_at(&folder, vec![path]).await;
         }
         Ok(self.shown_folder(&folder).await)
     }
+}
+
+/// Returns settings with what a change gives.
+fn changed(config: FolderConfig, change: &FolderChange) -> Result<FolderConfig, ApiError> {
+    let rescan_s = change.rescan_s.unwrap_or(config.rescan_s);
+    if rescan_s.is_some_and(|seconds| !(1..=RESCAN_S_MAX).contains(&seconds)) {
+        let what = format!("a folder is scanned every 1 to {RESCAN_S_MAX} seconds");
+        return Err(ApiError::usage(what));
+    }
+    let limits = FolderLimits {
+        history_days: change.history_days.unwrap_or(config.limits.history_days),
+        history_versions: change.history_versions.unwrap_or(config.limits.history_versions),
+        history_percent: change.history_percent.unwrap_or(config.limits.history_percent),
+        free_mib: change.free_mib.unwrap_or(config.limits.free_mib),
+    };
+    let label = match &change.label {
+        Some(label) => Some(label.clone()).filter(|label| !label.is_empty()),
+        None => config.label,
+    };
+    Ok(FolderConfig {
+        label,
+        role: change.role.map_or(config.role, stored_role),
+        paused: change.paused.unwrap_or(config.paused),
+        in_place: change.in_place.clone().unwrap_or(config.in_place),
+        rescan_s,
+        limits,
+        ..config
+    })
+}
+
+/// Says that a single file has no ignore file.
+pub(super) fn no_ignores() -> ApiError {
+    ApiError::usage("a single file has no ignore file; leave the patterns out")
 }
 
 fn named(devices: Vec<DeviceId>) -> Result<Vec<DeviceId>, ApiError> {

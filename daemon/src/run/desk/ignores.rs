@@ -12,7 +12,7 @@ use super::chain;
 use crate::world::disk::{DiskError, Root, system};
 
 /// The folder's rules.
-const NAME: &str = ".stignore";
+pub(super) const NAME: &str = ".stignore";
 
 /// Where the new rules are written before they take that name.
 const NEW_NAME: &str = ".stignore.syncd-new";
@@ -128,15 +128,31 @@ fn joined(patterns: &[String], behind: &str) -> String {
     lines + behind
 }
 
-/// Writes patterns before what the ignore file of `root` says; with `wants_starter` and without
-/// such a file, the starter behind them. Blocks.
+/// Writes what [`added`] returns into the ignore file of a root that is not synced yet. Blocks.
 ///
 /// # Errors
 /// One sentence when the file cannot be read or written.
 pub(super) fn write(root: &Root, patterns: &[String], wants_starter: bool) -> Result<(), ApiError> {
-    let failed = |error: &dyn std::error::Error| {
-        ApiError::could_not(format!("{NAME} cannot be written: {}", chain(error)))
-    };
+    match added(root, patterns, wants_starter)? {
+        Some(text) => put(root, &text).map_err(|error| failed(&error)),
+        None => Ok(()),
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> ApiError {
+    ApiError::could_not(format!("{NAME} cannot be written: {}", chain(error)))
+}
+
+/// Returns the ignore file of `root` with patterns before what it says; with `wants_starter` and
+/// without such a file, the starter behind them. `None` when nothing changes. Blocks.
+///
+/// # Errors
+/// One sentence when the file cannot be read.
+pub(super) fn added(
+    root: &Root,
+    patterns: &[String],
+    wants_starter: bool,
+) -> Result<Option<Vec<u8>>, ApiError> {
     let path = RelPath::parse(NAME).map_err(|error| failed(&error))?;
     let mut text = joined(patterns, "").into_bytes();
     match root.open_file(&path) {
@@ -148,16 +164,16 @@ pub(super) fn write(root: &Root, patterns: &[String], wants_starter: bool) -> Re
                 return Err(ApiError::could_not(format!("{NAME} is too large to be added to")));
             }
             if text.is_empty() {
-                return Ok(());
+                return Ok(None);
             }
             text.extend(old);
         }
         Err(DiskError::Missing { .. }) if wants_starter => text.extend(starter().into_bytes()),
-        Err(DiskError::Missing { .. }) if text.is_empty() => return Ok(()),
+        Err(DiskError::Missing { .. }) if text.is_empty() => return Ok(None),
         Err(DiskError::Missing { .. }) => {}
         Err(error) => return Err(failed(&error)),
     }
-    put(root, &text).map_err(|error| failed(&error))
+    Ok(Some(text))
 }
 
 /// Gives the ignore file new bytes, whole or not at all.

@@ -330,16 +330,7 @@ mod tests {
         let base = std::fs::canonicalize(dir.path()).unwrap();
         let home = Home::at(&base.join("home"));
         std::fs::create_dir_all(base.join("work/deep")).unwrap();
-        let taken = FolderConfig {
-            id: FolderId::parse("work").unwrap(),
-            label: None,
-            path: base.join("work"),
-            role: Default::default(),
-            devices: Vec::new(),
-            paused: false,
-            in_place: Vec::new(),
-            rescan_s: None,
-        };
+        let taken = FolderConfig::new(FolderId::parse("work").unwrap(), base.join("work"));
         for (place, why) in [
             ("work", Some("is the folder 'work' already")),
             ("work/deep", Some("lies in the folder 'work'")),

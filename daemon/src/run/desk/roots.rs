@@ -8,14 +8,14 @@ use std::time::Duration;
 use rustix::fs::{self, AtFlags};
 use rustix::io;
 use syncd_api::{ApiError, Folder as Shown, FolderMove, FolderRemoved, PathText};
-use syncd_core::model::{FolderId, Kind};
+use syncd_core::model::{FolderId, Incarnation, Kind};
 use syncd_home::FolderConfig;
 
 use super::places::{self, Place};
 use super::{FrontDesk, blocking, chain};
 use crate::flow::index::{Ledger, RootToken};
 use crate::run::Happening;
-use crate::run::folder::{Folder, join};
+use crate::run::folder::{Folder, join, lives};
 use crate::world::disk::{self, Attested, OWN_NAME, Root, RootProblem, system};
 
 /// How long a folder's thread may take to end.
@@ -33,10 +33,10 @@ impl FrontDesk {
             peer.withdraw(folder.id()).await;
         }
         let (ledger, store) = (self.daemon.ledger.clone(), self.daemon.store.clone());
-        let (asked, settings) = (folder.clone(), config.clone());
+        let (asked, settings, own) = (folder.clone(), config.clone(), self.daemon.incarnation);
         let cleared = blocking(move || {
             let cleared = clear(&asked, &settings, &ledger);
-            forget(&ledger, &store, asked.id())?;
+            forget(&ledger, &store, asked.id(), own)?;
             cleared
         });
         cleared.await??;
@@ -79,8 +79,8 @@ impl FrontDesk {
         }
         self.end(&folder).await?;
         let (ledger, store) = (self.daemon.ledger.clone(), self.daemon.store.clone());
-        let forgotten = folder.id().clone();
-        let done = blocking(move || forget(&ledger, &store, &forgotten)).await?;
+        let (forgotten, own) = (folder.id().clone(), self.daemon.incarnation);
+        let done = blocking(move || forget(&ledger, &store, &forgotten, own)).await?;
         // Begun again in any case: halted is better than gone.
         let folder = self.begin(config)?;
         done?;
@@ -180,7 +180,9 @@ fn forget(
     ledger: &Ledger,
     store: &crate::flow::index::Store,
     id: &FolderId,
+    own: Incarnation,
 ) -> Result<(), ApiError> {
+    lives::begin(ledger, id, own).map_err(|error| ApiError::could_not(chain(&error)))?;
     ledger.set_root(id, None).map_err(|error| ApiError::could_not(chain(&error)))?;
     join::begin(ledger, id, None).map_err(|error| ApiError::could_not(chain(&error)))?;
     store.forget_folder(id).map_err(|error| ApiError::could_not(chain(&error)))

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use ignore_rules::Rules;
 use syncd_api::sentence;
 use syncd_core::engine::{Engine, EngineConfig, Event, Intended};
 use syncd_core::flow::plan::conflict;
@@ -17,18 +16,15 @@ use syncd_home::FolderConfig;
 
 use super::thread::ruling::rules_fact;
 use super::thread::{FolderThread, Workers};
-use super::{Folder, FolderScope, Note, Parts, bases, looks, settles};
+use super::{Folder, FolderScope, Note, Parts, bases, looks, settings, settles};
 use crate::flow::detect::Watcher;
 use crate::flow::index::{Intent, Ledger, RootToken, Store};
-use crate::flow::settle::{Hands, InPlace, OPEN_WAIT, SettleOptions};
+use crate::flow::settle::{Hands, OPEN_WAIT, SettleOptions};
 use crate::run::{Daemon, Happening};
 use crate::world::disk::{self, DiskError, Root, RootProblem, Single};
 
 /// How often a root that is not there is looked for.
 const ROOT_WAIT: Duration = Duration::from_secs(3);
-
-/// The setting that says which files are rewritten where they are.
-const IN_PLACE: &str = "in_place";
 
 /// Why a folder cannot be used now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -194,25 +190,11 @@ fn hands_on(daemon: &Daemon, root: &Root, config: &FolderConfig) -> Result<Hands
         name_copy: Arc::new(move |path: &RelPath, mtime_ns| {
             conflict::copy_path_of(path, mtime_ns, me)
         }),
-        limits: daemon.config().limits,
-        in_place: in_place_of(root, config)?,
+        limits: config.limits.within(&daemon.config().limits),
+        in_place: settings::in_place_of(root, config).map_err(Halt)?,
         open_wait: OPEN_WAIT,
     };
     Hands::new(root.clone(), options).map_err(|error| Halt::of("'.syncd' cannot be used", &error))
-}
-
-/// Reads which files are rewritten where they are: those that the folder's patterns match, as
-/// lines of an ignore file would.
-fn in_place_of(root: &Root, config: &FolderConfig) -> Result<InPlace, Halt> {
-    let text = config.in_place.join("\n");
-    let rules = Rules::parse(&[(IN_PLACE, text.as_bytes())], &mut |_: &str| None)
-        .map_err(|error| Halt::of("the folder's 'in_place' cannot be used", &error))?;
-    // Lines that are built in say what is not synced, and nothing here.
-    let root = root.clone();
-    Ok(Arc::new(move |path: &RelPath| {
-        let verdict = rules.verdict(root.path_here(path).as_bytes(), false);
-        verdict.ignored && verdict.rule.is_some_and(|rule| &*rule.file == IN_PLACE)
-    }))
 }
 
 fn engine_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Engine, Halt> {
@@ -221,7 +203,7 @@ fn engine_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Engine, 
         .reserve()
         .map_err(|error| Halt::of("no counters could be reserved", &error))?;
     let config = EngineConfig {
-        me: Writer { device: daemon.me, incarnation: daemon.incarnation },
+        me: Writer { device: daemon.me, incarnation: daemon.incarnation_in(folder.id()) },
         store: daemon.store.id(),
         counters,
         shared: folder.config().devices.into_iter().collect(),

@@ -96,7 +96,12 @@ const OBJECTS: &[(&str, &str)] = &[
         "id text, path text, path_hex text?, label text, role Role, single_file boolean, \
          state FolderState, devices [FolderDevice], suggested_ignores [text]",
     ),
-    ("FolderChange", "label text?, role Role?"),
+    (
+        "FolderChange",
+        "label text?, role Role?, paused boolean?, rescan_s integer?, in_place [text]?, \
+         history_days integer?, history_versions integer?, history_percent integer?, \
+         free_mib integer?, ignore [text]?, starter_ignores boolean?",
+    ),
     (
         "FolderDevice",
         "name text, device_id text, accepted boolean, in_sync boolean, left_out [LeftOut]",

@@ -12,6 +12,7 @@ mod databases;
 mod editors;
 mod git;
 mod git_clones;
+mod large;
 mod logs;
 mod moves;
 mod open_files;

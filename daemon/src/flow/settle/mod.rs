@@ -32,12 +32,14 @@ mod replace;
 mod restart;
 mod rewrite;
 mod room;
+mod share;
 pub mod staging;
 mod take;
 #[cfg(test)]
 mod testing;
 pub mod trash;
 mod twins;
+mod unplaced;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -47,6 +49,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
+use syncd_core::flow::detect::pace::Pace;
 use syncd_core::flow::settle::{SettleError, Ticket, Trouble};
 use syncd_core::model::{AncestorId, ContentId, RelPath};
 use syncd_home::Limits;
@@ -58,6 +61,7 @@ pub use bases::{BASE_BYTES_MAX, Base, is_text};
 pub use late::LateWrite;
 pub use open::OPEN_WAIT;
 pub use restart::Recovered;
+pub use share::LARGE_BYTES_MIN;
 pub use staging::{StageError, StagedWriter};
 pub use trash::{Pruned, TrashEntry, TrashError, Why};
 
@@ -109,10 +113,16 @@ struct Inner {
     /// Files that were written and not closed since, as far as was heard.
     unclosed: Mutex<BTreeSet<RelPath>>,
     limits: Mutex<Limits>,
+    /// Since when these hands work.
+    began: Instant,
+    /// What each path has taken of its share of the disk.
+    share: Mutex<Pace>,
     kept: OwnedFd,
     journal: Mutex<journal::Journal>,
     /// Contents that a [`StagedWriter`] is writing right now, with their sizes.
     writing: Mutex<BTreeMap<ContentId, u64>>,
+    /// The last version of each path that was begun and not placed yet.
+    unplaced: Mutex<BTreeMap<RelPath, ContentId>>,
     /// Tells apart the names in staging, also from what an earlier run left there.
     next_name: AtomicU64,
     /// Bytes that went to the trash since it was last pruned.
@@ -183,9 +193,12 @@ impl Hands {
                 open_since: Mutex::default(),
                 unclosed: Mutex::default(),
                 limits: Mutex::new(options.limits),
+                began: Instant::now(),
+                share: Mutex::new(Pace::with_credit(share::AHEAD_MS)),
                 kept,
                 journal: Mutex::new(journal),
                 writing: Mutex::default(),
+                unplaced: Mutex::default(),
                 next_name: AtomicU64::new(now_ms() << 20),
                 displaced_bytes: AtomicU64::new(0),
                 readied: Mutex::default(),

@@ -117,7 +117,11 @@ impl Hands {
             Some(_) | None => return Err(not_staged()),
         }
         let fd = if is_last {
-            fs::renameat(staging, pool.as_str(), staging, name).map_err(said)?;
+            match fs::renameat(staging, pool.as_str(), staging, name) {
+                // Another version of a path that no longer wants it was begun with it.
+                Err(Errno::NOENT) => return Err(not_staged()),
+                answer => answer.map_err(said)?,
+            }
             system::open_at(staging, name.as_bytes(), system::READ, 0).map_err(said)?
         } else {
             let from = system::open_at(staging, pool.as_bytes(), system::READ, 0).map_err(said)?;

@@ -38,7 +38,7 @@ impl Hands {
         let placed = self.place_readied(run, &readied, path, expect);
         match &placed {
             Ok(()) if readied.kind == Kind::Symlink => self.discard(readied.content),
-            Ok(()) => {}
+            Ok(()) => self.is_placed(path),
             Err(_) => self.give_back(&readied),
         }
         placed

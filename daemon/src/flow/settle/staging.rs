@@ -12,7 +12,7 @@ use syncd_core::flow::settle::SettleError;
 use syncd_core::model::{ContentId, Kind, RelPath};
 
 use super::fill::{copy_bytes, hash_of, write_sparse};
-use super::{Hands, locked};
+use super::{Hands, LARGE_BYTES_MIN, locked};
 use crate::world::disk::{self, DiskError, holes, system};
 
 /// Up to this many files are made durable one by one; more by one `syncfs`, which waits for
@@ -336,13 +336,17 @@ impl StagedWriter {
         self.fd.as_fd()
     }
 
-    /// Checks all bytes against the content id and gives the file its name.
+    /// Checks all bytes against the content id and gives the file its name. A large
+    /// one is made durable here, where that holds up no other job.
     ///
     /// # Errors
     /// [`StageError::WrongContent`] when they are others; they are dropped. Else
     /// [`StageError::Refused`].
     pub fn finish(self) -> Result<(), StageError> {
         let size = self.size;
+        if size > LARGE_BYTES_MIN {
+            io::retry_on_intr(|| fs::fdatasync(&self.fd)).map_err(|e| self.refused(e))?;
+        }
         self.verify_and_adopt(Some(size))
     }
 

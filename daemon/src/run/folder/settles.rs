@@ -168,6 +168,9 @@ pub(super) fn prune(folder: &FolderId, parts: &Parts) {
     if let Err(error) = parts.hands.prune(crate::run::now_unix_ms()) {
         tracing::warn!(%folder, %error, "old versions were not pruned");
     }
+    if let Err(error) = parts.hands.sweep_staging(crate::run::now_unix_ms()) {
+        tracing::warn!(%folder, %error, "what nobody placed was not swept");
+    }
     if let Err(error) = parts.hands.sweep_kept(|| unsupported(&parts.index)) {
         tracing::warn!(%folder, %error, "what is kept for others was not swept");
     }

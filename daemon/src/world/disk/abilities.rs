@@ -57,11 +57,12 @@ impl Abilities {
 }
 
 /// Names used while probing; nothing else in the directory is touched.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "probe-a",
     "probe-b",
     "probe-c",
     "probe-link",
+    "probe-shared",
     "probe-case",
     "PROBE-CASE",
     COMPOSED,
@@ -93,14 +94,15 @@ fn probe_in(root: BorrowedFd<'_>, dir: &OwnedFd) -> io::Result<Abilities> {
         fs::unlinkat(dir, "probe-link", AtFlags::empty())?;
     }
     let symlinks = fs::symlinkat("nowhere", dir, "probe-link").is_ok();
-    let b = make(dir, "probe-b", 0o600)?;
-    io::write(&b, b"x")?;
+    // The names above have changed hands.
+    let shared = make(dir, "probe-shared", 0o600)?;
+    io::write(&shared, b"x")?;
     Ok(Abilities {
         openat2: kernel_has_openat2(root),
         exchange,
         no_replace,
         hard_links,
-        clone: system::clone_bytes(b.as_fd(), a.as_fd()).is_ok(),
+        clone: system::clone_bytes(shared.as_fd(), a.as_fd()).is_ok(),
         symlinks,
         exec_bit: exec,
         case_sensitive: system::stat_at(dir.as_fd(), b"PROBE-CASE")?.is_none(),

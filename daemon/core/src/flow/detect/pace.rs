@@ -26,18 +26,34 @@ pub const COST_MS_MAX: u64 = 120_000;
 /// How many paths are remembered before those with a full bucket are dropped.
 const PATHS_MAX: usize = 1_024;
 
-/// The buckets of paths that were looked at lately.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Pace {
+/// The buckets of paths that were worked at lately.
+#[derive(Debug, Clone)]
+pub struct Pace {
     /// When each bucket will be full again.
     full: BTreeMap<RelPath, Tick>,
+    /// How much may be taken out ahead of time, in milliseconds.
+    ahead_ms: u64,
+}
+
+impl Default for Pace {
+    /// Makes the buckets for looks.
+    fn default() -> Self {
+        Self::with_credit(CREDIT_MS_MAX - LOOK_MS)
+    }
 }
 
 impl Pace {
-    /// Returns from when on `path` may be looked at; `now` or later.
-    pub(super) fn from(&self, path: &RelPath, now: Tick) -> Tick {
+    /// Makes full buckets, out of which `ahead_ms` milliseconds may be taken ahead of time.
+    #[must_use]
+    pub fn with_credit(ahead_ms: u64) -> Self {
+        Self { full: BTreeMap::new(), ahead_ms }
+    }
+
+    /// Returns from when on `path` may be worked at again; `now` or later.
+    #[must_use]
+    pub fn from(&self, path: &RelPath, now: Tick) -> Tick {
         match self.full.get(path) {
-            Some(full) => now.max(Tick(full.0.saturating_sub(CREDIT_MS_MAX - LOOK_MS))),
+            Some(full) => now.max(Tick(full.0.saturating_sub(self.ahead_ms))),
             None => now,
         }
     }
@@ -55,7 +71,8 @@ impl Pace {
         }
     }
 
-    fn take(&mut self, path: &RelPath, cost_ms: u64, now: Tick) {
+    /// Takes `cost_ms` milliseconds out of the bucket of `path`.
+    pub fn take(&mut self, path: &RelPath, cost_ms: u64, now: Tick) {
         if self.full.len() >= PATHS_MAX {
             self.full.retain(|_, full| *full > now);
         }

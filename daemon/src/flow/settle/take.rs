@@ -1,6 +1,7 @@
 //! Taking jobs: each job's steps in order, then the names made durable for all of them at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use rustix::fs;
 use rustix::io;
@@ -83,6 +84,7 @@ impl Hands {
             .filter_map(|(ticket, answer)| answer.err().map(|error| (ticket, error)))
             .collect();
         let mut runs = Vec::with_capacity(jobs.len());
+        let began = Instant::now();
         for job in jobs {
             let mut run = Run::new(job.ticket);
             let answer = match refused.get(&job.ticket) {
@@ -93,7 +95,11 @@ impl Hands {
             self.unready(job.ticket);
             runs.push((run, answer));
         }
+        let swap_us = began.elapsed().as_micros();
         let durable = self.sync_names(&runs).is_ok();
+        let sync_us = began.elapsed().as_micros() - swap_us;
+        // How long a burst is seen in part, and how long its sender waits for it to be durable.
+        tracing::debug!(jobs = jobs.len(), swap_us, sync_us, "a batch has its names");
         let answer = |(run, answer): (Run, Result<(), SettleError>)| {
             (run.ticket, answer.map(|()| self.placed(&run, durable)))
         };

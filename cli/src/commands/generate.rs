@@ -8,6 +8,7 @@ use syncd_api::ApiError;
 
 use super::Outcome;
 use crate::args::Cli;
+use crate::examples::put_into;
 use crate::render;
 
 /// Print completions for a shell
@@ -25,7 +26,7 @@ pub(crate) struct Completions {
 impl Completions {
     pub(crate) fn run(&self) -> Outcome {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "syncctl", &mut script);
+        clap_complete::generate(self.shell, &mut put_into(Cli::command()), "syncctl", &mut script);
         render::print(&String::from_utf8_lossy(&script))
     }
 }
@@ -41,7 +42,7 @@ pub(crate) struct Man {
 impl Man {
     pub(crate) fn run(&self) -> Outcome {
         let written = std::fs::create_dir_all(&self.dir)
-            .and_then(|()| clap_mangen::generate_to(Cli::command(), &self.dir));
+            .and_then(|()| clap_mangen::generate_to(put_into(Cli::command()), &self.dir));
         written.map_err(|error| {
             let dir = self.dir.to_string_lossy();
             ApiError::could_not(format!("cannot write man pages to {dir:?}: {error}"))

@@ -52,6 +52,7 @@ pub fn rule(ours: &Record, theirs: &Record, by: By) -> Ruling {
             (false, _) => plain,
             (true, false) if deleted(theirs, ours) => plain,
             (true, false) => Ruling::OursUntold,
+            (true, true) if replaced(ours, theirs) => Ruling::OursUntold,
             (true, true) => Ruling::Theirs { copy: ours.has_bytes() && !ours.same_content(theirs) },
         },
         By::Joining(_) if is_directory(ours) != is_directory(theirs) && theirs.is_live() => {
@@ -62,6 +63,14 @@ pub fn rule(ours: &Record, theirs: &Record, by: By) -> Ruling {
         By::Joining(Favour::Newer) if ours.mtime_ns > theirs.mtime_ns => Ruling::OursAbove,
         By::Joining(Favour::There | Favour::Newer) => plain,
     }
+}
+
+/// Tells whether `ours` was written over `theirs`, though its vector does not say so: over the
+/// same write, which was only merged there since, or over the very bytes that a store that was
+/// lost has found again.
+fn replaced(ours: &Record, theirs: &Record) -> bool {
+    let found_again = theirs.found && theirs.has_bytes() && ours.descends_from(theirs.content);
+    ours.version.contains(theirs.dot) || found_again
 }
 
 /// Returns `ours` as having seen `theirs` too. The counter of the write or resolution that this
@@ -144,6 +153,14 @@ mod tests {
         let (deleted, resolved) = (record("-", 1, &[(2, 5)]), record("y2", 2, &[(3, 4)]));
         let ruling = rule(&deleted, &resolved, By::Role);
         assert_eq!(ruling, OursUntold, "what was deleted here was only merged there, not edited");
+        let (edited, merged) = (record("x1", 1, &[(2, 5)]), record("y2", 2, &[(3, 4)]));
+        let ruling = rule(&edited, &merged, By::Role);
+        assert_eq!(ruling, OursUntold, "so it is with what was written over it here");
+        let mut edited = record("x1", 1, &[]);
+        edited.ancestors = vec![record("y2", 2, &[]).content.ancestor()];
+        let found = Record { found: true, ..record("y2", 2, &[]) };
+        let ruling = rule(&edited, &found, By::Role);
+        assert_eq!(ruling, OursUntold, "a lost store found the bytes that were written over here");
         let mut found_again = record("-", 2, &[]);
         found_again.ancestors = vec![record("x1", 1, &[]).content.ancestor()];
         let found = Record { found: true, ..record("x1", 1, &[]) };

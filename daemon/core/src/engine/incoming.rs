@@ -55,6 +55,8 @@ pub(super) enum Stage {
     After(RelPath),
     /// Rule files that come first.
     Gate,
+    /// What was told before it on the other lane, and has not come.
+    Overtook,
     /// A removal of a directory: everything told before it.
     Removal,
     /// Another role, or a person's word: the folder only sends.
@@ -129,6 +131,7 @@ impl Pending {
             Stage::Retrying => "tried again soon".to_owned(),
             Stage::After(path) => format!("waiting for {path}"),
             Stage::Gate => "waiting for the ignore file".to_owned(),
+            Stage::Overtook => "waiting for what was told before it".to_owned(),
             Stage::Removal => "a removal, waiting for what was told before it".to_owned(),
             Stage::Role => "not taken, since the folder only sends".to_owned(),
         }
@@ -157,6 +160,7 @@ impl Engine {
             return Ok(());
         }
         state.incoming.rules_in(after);
+        self.gate_moved |= state.incoming.was_overtaken(number);
         let from = From::Peer { peer, frame: number, after };
         let of_burst = self.burst.heard(now, number, offer.records.len(), offer.more);
         let mut paths = Vec::with_capacity(offer.records.len());
@@ -210,6 +214,12 @@ impl Engine {
         }
         self.mark_removal(path, self.removals.contains(path));
         true
+    }
+
+    /// Tells whether something that was told before `news` has not come yet.
+    pub(super) fn overtook(&self, news: &News) -> bool {
+        let From::Peer { peer, frame, .. } = news.from else { return false };
+        self.peers.get(&peer).is_some_and(|state| !state.incoming.all_came_before(frame))
     }
 
     /// Notes that the first news of `path` is the removal of a directory; `false` while anything
@@ -303,7 +313,8 @@ impl Engine {
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
         for path in std::mem::take(&mut self.gated) {
-            let waits = |p: &Pending| matches!(p.stage, Stage::Gate | Stage::Role);
+            let waits =
+                |p: &Pending| matches!(p.stage, Stage::Gate | Stage::Overtook | Stage::Role);
             if self.pending.get(&path).is_some_and(waits) {
                 self.unwait(&path);
                 self.consider(&path, draft)?;
@@ -370,7 +381,7 @@ impl Engine {
                 Next::Wait(stage) => {
                     if let Stage::After(other) = &stage {
                         self.waiting.entry(other.clone()).or_default().insert(path.clone());
-                    } else if matches!(stage, Stage::Gate | Stage::Role) {
+                    } else if matches!(stage, Stage::Gate | Stage::Overtook | Stage::Role) {
                         self.gated.insert(path.clone());
                     } else if stage == Stage::Looking {
                         self.lookers.insert(path.clone());

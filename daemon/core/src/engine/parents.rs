@@ -56,10 +56,13 @@ impl Engine {
         Ok(Ok((Resolution { winner: Side::Ours, record, copy }, true)))
     }
 
-    /// Sees to it that the directories above a live path are there.
+    /// Sees to it that the directories above a live path are there. Where a file is in the way,
+    /// all that was told before must have come: a lane that overtakes must not make a conflict of
+    /// what its writer replaced.
     pub(super) fn mind_parents(
         &mut self,
         path: &RelPath,
+        news: &News,
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<Parents, IndexError> {
         let (mut steps, mut puts) = (Vec::new(), Vec::new());
@@ -81,6 +84,9 @@ impl Engine {
                 return Ok(Parents::Wait(Stage::After(parent)));
             }
             if entry.record.has_bytes() && entry.local.is_here() {
+                if self.overtook(news) {
+                    return Ok(Parents::Wait(Stage::Overtook));
+                }
                 let Some(expect) = order::expected(Some(&entry)) else {
                     self.order_look(vec![Look::Path(parent)]);
                     return Ok(Parents::Wait(Stage::Looking));

@@ -75,6 +75,19 @@ impl Incoming {
                     .all(|n| self.frames.get(&n).is_some_and(|f| f.left == 0))
     }
 
+    /// Tells whether every frame before `number` has come.
+    #[must_use]
+    pub fn all_came_before(&self, number: u64) -> bool {
+        let open = self.frames.range(..number).count();
+        u64::try_from(open).is_ok_and(|open| self.settled + open + 1 >= number)
+    }
+
+    /// Tells whether a later frame than `number` came before it.
+    #[must_use]
+    pub fn was_overtaken(&self, number: u64) -> bool {
+        self.frames.range(number + 1..).next().is_some()
+    }
+
     /// Notes that a record of frame `number` is the removal of a directory that waits, or is not
     /// any more.
     pub fn count_removal(&mut self, number: u64, is_removal: bool) {

@@ -74,7 +74,6 @@ impl World {
             Op::Rejoin(favour) => self.rejoin(at, *favour),
         }
         self.say();
-        self.hasten();
     }
 
     fn overrule(&mut self, at: usize) {

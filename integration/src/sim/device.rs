@@ -158,21 +158,24 @@ impl Device {
 
     /// Returns its part of the state's fingerprint.
     pub(super) fn part(&self) -> &Part {
-        self.part.get_or_init(|| {
-            let mut sink = Sink::default();
-            self.engine.fingerprint(&mut sink);
-            self.index.fingerprint(self.id, self.store, &mut sink);
-            for (path, thing) in self.disk.things() {
-                // Stamps are only compared with what the index has seen, and never come twice.
-                let entry = self.index.entry(path);
-                let known = entry.is_some_and(|e| e.local.seen == Some(thing.stat()));
-                sink.value((path, thing.kind, thing.content, thing.mtime_ns, thing.mode, known));
-            }
-            sink.value((self.disk.things().count(), &self.ignored, self.crash_next));
-            sink.value((self.role, self.joining));
-            self.deeds.fingerprint(&mut sink);
-            Rc::new(sink.part())
-        })
+        self.part.get_or_init(|| Rc::new(self.make_part()))
+    }
+
+    /// Makes its part of the state's fingerprint.
+    pub(super) fn make_part(&self) -> Part {
+        let mut sink = Sink::default();
+        self.engine.fingerprint(&mut sink);
+        self.index.fingerprint(self.id, self.store, &mut sink);
+        for (path, thing) in self.disk.things() {
+            // Stamps are only compared with what the index has seen, and never come twice.
+            let entry = self.index.entry(path);
+            let known = entry.is_some_and(|e| e.local.seen == Some(thing.stat()));
+            sink.value((path, thing.kind, thing.content, thing.mtime_ns, thing.mode, known));
+        }
+        sink.value((self.disk.things().count(), &self.ignored, self.crash_next));
+        sink.value((self.role, self.joining));
+        self.deeds.fingerprint(&mut sink);
+        sink.part()
     }
 }
 

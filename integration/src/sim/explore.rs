@@ -1,15 +1,13 @@
-//! Trying orders: all of them, or many.
+//! Trying many orders, and coming to rest. All of them: [`super::orders`].
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeSet;
 
 use super::oracle;
 use super::script::Op;
-use super::states::Mixer;
 use super::world::{Delivery, World};
 
 /// A history must come to rest within this many deliveries and timers.
-const STEPS_MAX: usize = 3000;
+pub(super) const STEPS_MAX: usize = 3000;
 
 /// Once users and fate have done all, it must come to rest within this many more. A mesh of five
 /// has taken 4,000.
@@ -17,164 +15,6 @@ const REST_STEPS_MAX: usize = 20_000;
 
 /// Timers that may fire in a row with nothing under way.
 const TIMERS_MAX: usize = 50;
-
-/// Steps of a trace that are shown.
-const TRACE_MAX: usize = 200;
-
-/// What an exploration came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Different states visited.
-    pub states: usize,
-    /// Of these, at rest.
-    pub rests: usize,
-    /// Whether the cap on states ended it early.
-    pub cut_short: bool,
-}
-
-impl Tally {
-    /// Takes in another exploration's count.
-    pub fn add(&mut self, other: Self) {
-        self.states += other.states;
-        self.rests += other.rests;
-        self.cut_short |= other.cut_short;
-    }
-}
-
-/// Tries every order in which the acts of `ops` and the deliveries can follow each other; each
-/// device's acts stay in order. Stops after `states_max` states, and says so in the tally.
-///
-/// Steps of different devices commute: each changes its own device, takes the first message of
-/// wires to it and adds to the end of wires from it. So when nobody else can put anything on a
-/// wire to device d that is empty now before d itself moves, whatever else happens leaves d the
-/// same choice, and only d's steps need be tried next (a persistent set, Godefroid 1996). What
-/// is checked at rest is not changed by the order of steps that commute; that one version is one
-/// record is checked over the whole of each history for the same reason. Acts of fate touch
-/// several devices at once: histories with such are tried without this.
-///
-/// A state that comes again within one history is an exchange that can go on for ever.
-///
-/// # Errors
-/// The trace and what does not hold.
-pub fn every_order(
-    world: &World,
-    ops: &[(usize, Op)],
-    states_max: usize,
-    check: &dyn Fn(&World) -> Result<(), String>,
-) -> Result<Tally, String> {
-    let plain = ops.iter().all(|(_, op)| op.is_plain());
-    let walk = Walk { ops, states_max, check, plain };
-    let mut progress = Progress::default();
-    walk.from(world, &vec![false; ops.len()], &mut progress)?;
-    Ok(progress.tally)
-}
-
-struct Walk<'a> {
-    ops: &'a [(usize, Op)],
-    states_max: usize,
-    check: &'a dyn Fn(&World) -> Result<(), String>,
-    /// Whether all acts are users'.
-    plain: bool,
-}
-
-#[derive(Default)]
-struct Progress {
-    /// States that were visited, and whether they belong to the history being tried.
-    seen: HashMap<u64, bool, BuildHasherDefault<Passed>>,
-    tally: Tally,
-    trace: Vec<Move>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Move {
-    Deliver(Delivery),
-    Play(usize),
-}
-
-impl Walk<'_> {
-    fn from(&self, world: &World, played: &[bool], so_far: &mut Progress) -> Result<(), String> {
-        let fingerprint = fingerprint(world, played);
-        match so_far.seen.insert(fingerprint, true) {
-            None => {}
-            Some(false) => {
-                so_far.seen.insert(fingerprint, false);
-                return Ok(());
-            }
-            Some(true) => return Err(self.tell("it goes round and round".to_owned(), so_far)),
-        }
-        so_far.tally.states += 1;
-        oracle::always(world).map_err(|what| self.tell(what, so_far))?;
-        if so_far.trace.len() > STEPS_MAX {
-            return Err(self.tell("it does not end".to_owned(), so_far));
-        }
-        let moves = self.moves(world, played);
-        for step in &moves {
-            if so_far.tally.states >= self.states_max {
-                so_far.tally.cut_short = true;
-                break;
-            }
-            let mut next = world.clone();
-            so_far.trace.push(*step);
-            match step {
-                Move::Deliver(delivery) => {
-                    next.deliver(*delivery);
-                    self.from(&next, played, so_far)?;
-                }
-                Move::Play(at) => {
-                    next.play(self.ops[*at].0, &self.ops[*at].1);
-                    let mut played = played.to_vec();
-                    played[*at] = true;
-                    self.from(&next, &played, so_far)?;
-                }
-            }
-            so_far.trace.pop();
-        }
-        if moves.is_empty() {
-            let mut rest = world.clone();
-            so_far.tally.rests += 1;
-            come_to_rest(&mut rest)
-                .and_then(|()| oracle::at_rest(&rest))
-                .and_then(|()| (self.check)(&rest))
-                .map_err(|what| self.tell(what, so_far))?;
-        }
-        so_far.seen.insert(fingerprint, false);
-        Ok(())
-    }
-
-    /// Lists the steps to try next.
-    fn moves(&self, world: &World, played: &[bool]) -> Vec<Move> {
-        let mut moves: Vec<(usize, Move)> =
-            world.deliveries().into_iter().map(|d| (d.to, Move::Deliver(d))).collect();
-        let acts = playable(played, self.ops);
-        moves.extend(acts.iter().map(|at| (self.ops[*at].0, Move::Play(*at))));
-        if self.plain && moves.len() > 1 {
-            let mut idle = vec![true; world.devices.len()];
-            for at in acts {
-                idle[self.ops[at].0] = false;
-            }
-            if let Some(first) = world.first_mover(&idle) {
-                moves.retain(|(device, _)| *device == first);
-            }
-        }
-        moves.into_iter().map(|(_, step)| step).collect()
-    }
-
-    fn tell(&self, what: String, so_far: &Progress) -> String {
-        let shown = |step: &Move| match step {
-            Move::Deliver(delivery) => shown(delivery),
-            Move::Play(at) => format!("{:?}", self.ops[*at]),
-        };
-        let trace: Vec<String> = so_far.trace.iter().take(TRACE_MAX).map(shown).collect();
-        format!("{what}\nops: {:?}\nafter: {}", self.ops, trace.join(", "))
-    }
-}
-
-/// Lists the acts that can come next: the first unplayed one of each device.
-fn playable(played: &[bool], ops: &[(usize, Op)]) -> Vec<usize> {
-    let mut devices = BTreeSet::new();
-    let first = |at: &usize| !played[*at] && devices.insert(ops[*at].0);
-    (0..ops.len()).filter(first).collect()
-}
 
 /// Delivers and waits until nothing is under way and no fault is left: all are joined, deletes
 /// that wait for approval are approved, and all send and receive.
@@ -204,7 +44,7 @@ pub fn come_to_rest(world: &mut World) -> Result<(), String> {
     Err("it does not end".to_owned())
 }
 
-fn shown(delivery: &Delivery) -> String {
+pub(super) fn shown(delivery: &Delivery) -> String {
     let lane = if delivery.bulk { "=" } else { "-" };
     format!("{}{lane}>{}", name(delivery.from), name(delivery.to))
 }
@@ -213,29 +53,11 @@ fn name(at: usize) -> char {
     char::from(b'a' + u8::try_from(at).unwrap_or(25))
 }
 
-fn fingerprint(world: &World, played: &[bool]) -> u64 {
-    let played = played.iter().fold(1_u64, |bits, played| bits << 1 | u64::from(*played));
-    let mut mixer = Mixer(world.fingerprint());
-    mixer.write_u64(played);
-    mixer.finish()
-}
-
-/// Passes a fingerprint on: it is a hash already.
-#[derive(Debug, Clone, Copy, Default)]
-struct Passed(u64);
-
-impl Hasher for Passed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |all, byte| all << 8 | u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = word;
-    }
+/// Lists the acts that can come next: the first unplayed one of each device.
+fn playable(played: &[bool], ops: &[(usize, Op)]) -> Vec<usize> {
+    let mut devices = BTreeSet::new();
+    let first = |at: &usize| !played[*at] && devices.insert(ops[*at].0);
+    (0..ops.len()).filter(first).collect()
 }
 
 /// Plays `ops`, deliveries and duties in an order drawn from `seed`.

@@ -144,7 +144,10 @@ impl World {
         }
     }
 
-    fn send_offer(&mut self, at: usize, peer: DeviceId, lane: Lane, offer: Offer) {
+    fn send_offer(&mut self, at: usize, peer: DeviceId, lane: Lane, mut offer: Offer) {
+        if let Some(mangle) = self.mangle {
+            mangle(&self.devices[at].index, &mut offer);
+        }
         let bulk = match self.bulk_parity {
             Some(parity) => offer.number % 2 == parity,
             None => lane == Lane::Bulk,

@@ -27,8 +27,24 @@ enum Token {
     Frame(usize, u64),
 }
 
+impl Part {
+    /// Computes what tells it from other parts, whatever stands elsewhere in the state.
+    #[must_use]
+    pub fn concrete(&self) -> u64 {
+        let mut mixer = Mixer::default();
+        for token in &self.tokens {
+            match token {
+                Token::Plain(value) => mixer.write_u64(*value),
+                Token::Counter(at) => mixer.write_u64(self.counters[*at]),
+                Token::Frame(pair, number) => (pair, number).hash(&mut mixer),
+            }
+        }
+        mixer.finish()
+    }
+}
+
 /// Devices told apart by the first byte of their id.
-const DEVICES_MAX: usize = 8;
+pub(super) const DEVICES_MAX: usize = 8;
 
 /// Collects a part.
 #[derive(Debug, Default)]

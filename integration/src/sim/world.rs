@@ -7,9 +7,10 @@ use std::rc::Rc;
 
 use syncd_core::engine::{Cause, Event, FolderHello, Scope};
 use syncd_core::flow::detect::Look;
+use syncd_core::flow::index::MemIndex;
 use syncd_core::flow::index::fingerprint::Fingerprint;
 use syncd_core::flow::offer::Offer;
-use syncd_core::model::{DeviceId, RelPath, Role, StoreId, Tick};
+use syncd_core::model::{DeviceId, Record, RelPath, Role, StoreId, Tick};
 
 use super::device::{Device, Intent, is_synced};
 use super::states::{self, Mixer, Part, Sink};
@@ -27,7 +28,7 @@ pub enum Message {
 
 /// What one event made a device say on one lane: it travels together.
 #[derive(Debug)]
-struct Packet {
+pub(super) struct Packet {
     messages: Vec<Message>,
     part: OnceCell<Part>,
 }
@@ -50,10 +51,10 @@ pub struct World {
     now: Tick,
     /// Which frames take the bulk lane whatever their size: those whose number has this parity.
     pub(super) bulk_parity: Option<u64>,
-    /// Whether a message that only acknowledges arrives at once.
-    quick_acks: bool,
     /// Whether duties are done at a moment of their own, not at once.
     pub(super) late: bool,
+    /// What becomes of offers on their way, see [`World::with_mangled_offers`].
+    pub(super) mangle: Option<fn(&MemIndex, &mut Offer)>,
     /// What a device did that a lawful one never does.
     pub(super) broken: Option<String>,
     /// Every version that ever was in an index, with what it looked like.
@@ -61,7 +62,7 @@ pub struct World {
 }
 
 /// What can happen next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Delivery {
     /// Who sent it.
     pub from: usize,
@@ -93,8 +94,8 @@ impl World {
             apart: BTreeSet::new(),
             now: Tick(0),
             bulk_parity,
-            quick_acks: false,
             late: false,
+            mangle: None,
             broken: None,
             ever: Rc::default(),
         };
@@ -116,11 +117,11 @@ impl World {
         self
     }
 
-    /// Lets what only acknowledges arrive as soon as nothing is before it on its wire. A smaller
-    /// world than the true one: acknowledgements only let windows move and tombstones be dropped.
+    /// Lets `mangle` change every offer on its way, given its sender's index: a way to break a rule
+    /// and see that it is found.
     #[must_use]
-    pub fn with_quick_acks(mut self) -> Self {
-        self.quick_acks = true;
+    pub fn with_mangled_offers(mut self, mangle: fn(&MemIndex, &mut Offer)) -> Self {
+        self.mangle = Some(mangle);
         self
     }
 
@@ -213,22 +214,6 @@ impl World {
             self.tell(which.to, event);
         }
         self.say();
-        self.hasten();
-    }
-
-    /// Lets acknowledgements arrive that need not wait.
-    pub(super) fn hasten(&mut self) {
-        if !self.quick_acks {
-            return;
-        }
-        let is_ack = |m: &Message| matches!(m, Message::Ack(..));
-        let acks_first = |q: &VecDeque<Rc<Packet>>| {
-            q.front().is_some_and(|packet| packet.messages.iter().all(is_ack))
-        };
-        let first = self.wires.iter().find(|(_, queue)| acks_first(queue));
-        if let Some((&(from, to, bulk), _)) = first {
-            self.deliver(Delivery { from, to, bulk });
-        }
     }
 
     /// Puts what was said on the wires.
@@ -326,16 +311,14 @@ impl World {
         let mut news = Vec::new();
         let mut second = None;
         for (path, entry) in self.devices[at].index.entries() {
-            let record = &entry.record;
-            let mut key = Mixer::default();
-            (path, &record.version).hash(&mut key);
-            let mut looks = Mixer::default();
-            (record.kind, record.content, record.mode, record.mtime_ns, record.dot, record.found)
-                .hash(&mut looks);
-            match self.ever.get(&key.finish()) {
-                None => news.push((key.finish(), looks.finish())),
-                Some(before) if *before == looks.finish() => {}
-                Some(_) => second = Some(format!("{:?} of {path} is two records", record.version)),
+            let (version, looks) = stands_for(path, &entry.record);
+            match self.ever.get(&version) {
+                None => news.push((version, looks)),
+                Some(before) if *before == looks => {}
+                Some(_) => {
+                    let version = &entry.record.version;
+                    second = Some(format!("{version:?} of {path} is two records"));
+                }
             }
         }
         if !news.is_empty() {
@@ -363,37 +346,53 @@ impl World {
         states::fingerprint(parts.iter().copied(), self.bulk_parity.is_some())
     }
 
-    /// Returns a device whose next step may be taken before all others', see
-    /// [`super::explore`]: nobody else can send them anything before on a wire that is empty
-    /// now. `idle` are devices whose users do nothing more.
-    #[must_use]
-    pub fn first_mover(&self, idle: &[bool]) -> Option<usize> {
-        let gets = |at: usize| self.wires.keys().any(|(_, to, _)| *to == at);
-        (0..self.devices.len()).filter(|at| gets(*at) || !idle[*at]).find(|me| {
-            // Who can move without us: who has something to do, and whoever hears of it.
-            let mut moves: Vec<bool> =
-                (0..self.devices.len()).map(|at| at != *me && (gets(at) || !idle[at])).collect();
-            loop {
-                let before = moves.clone();
-                for (a, b) in self.links.iter().filter(|(_, b)| b != me) {
-                    moves[*b] |= moves[*a];
-                }
-                if moves == before {
-                    break;
-                }
-            }
-            let empty = |lane: bool, from: usize| !self.wires.contains_key(&(from, *me, lane));
-            let lanes = if self.bulk_parity.is_some() { &[false, true][..] } else { &[false] };
-            self.links
-                .iter()
-                .filter(|(from, to)| to == me && moves[*from])
-                .all(|(from, _)| lanes.iter().all(|lane| !empty(*lane, *from)))
+    /// Lists all wires, empty or not.
+    pub(super) fn wires(&self) -> Vec<Delivery> {
+        let lanes = if self.bulk_parity.is_some() { &[false, true][..] } else { &[false] };
+        let both = |(from, to): &(usize, usize)| {
+            let (from, to) = (*from, *to);
+            lanes.iter().map(move |bulk| Delivery { from, to, bulk: *bulk })
+        };
+        self.links.iter().flat_map(both).collect()
+    }
+
+    /// Takes everything off the wires.
+    pub(super) fn take_packets(&mut self) -> impl Iterator<Item = (Delivery, Rc<Packet>)> + use<> {
+        let wires = std::mem::take(&mut self.wires);
+        wires.into_iter().flat_map(|((from, to, bulk), queue)| {
+            queue.into_iter().map(move |packet| (Delivery { from, to, bulk }, packet))
         })
+    }
+
+    /// Puts a packet on a wire.
+    pub(super) fn put_packet(&mut self, on: Delivery, packet: Rc<Packet>) {
+        self.wires.entry((on.from, on.to, on.bulk)).or_default().push_back(packet);
+    }
+
+    /// Lists, by hash, every version that was in an index since this was last asked, and what it
+    /// stood for.
+    pub(super) fn take_versions(&mut self) -> Vec<(u64, u64)> {
+        std::mem::take(Rc::make_mut(&mut self.ever)).into_iter().collect()
     }
 }
 
+/// Returns, by hash, a version of a path and what it stands for.
+pub(super) fn stands_for(path: &RelPath, record: &Record) -> (u64, u64) {
+    let mut version = Mixer::default();
+    (path, &record.version).hash(&mut version);
+    let mut looks = Mixer::default();
+    (record.kind, record.content, record.mode, record.mtime_ns, record.dot, record.found)
+        .hash(&mut looks);
+    (version.finish(), looks.finish())
+}
+
 impl Packet {
-    fn fingerprint(&self, (from, to): (DeviceId, DeviceId), store: StoreId) -> Part {
+    /// Tells whether it only acknowledges.
+    pub(super) fn is_ack(&self) -> bool {
+        self.messages.iter().all(|message| matches!(message, Message::Ack(..)))
+    }
+
+    pub(super) fn fingerprint(&self, (from, to): (DeviceId, DeviceId), store: StoreId) -> Part {
         let mut sink = Sink::default();
         sink.value(self.messages.len());
         for message in &self.messages {

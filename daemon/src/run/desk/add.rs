@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 
 use syncd_api::{ApiError, FolderAdd, FolderAdded};
-use syncd_core::model::FolderId;
+use syncd_core::model::{DeviceId, FolderId};
 use syncd_home::{Config, FolderConfig};
 
 use super::folders::{no_ignores, stored_role};
@@ -37,6 +37,10 @@ impl FrontDesk {
         })
         .await??;
         let id = self.new_id(&config, request.id.as_deref(), &place)?;
+        if !place.is_file {
+            let (path, real, owner) = (place.path.clone(), place.real.clone(), self.daemon.owner());
+            blocking(move || claim(&path, &real, &owner, me)).await??;
+        }
         let writes = !request.ignore.is_empty() || request.starter_ignores;
         if place.is_file && writes {
             return Err(no_ignores());
@@ -84,6 +88,20 @@ impl FrontDesk {
             ))),
             None => Ok(id),
         }
+    }
+}
+
+/// Claims a directory for this device; of several devices that share it at once one succeeds.
+fn claim(
+    path: &std::path::Path,
+    real: &std::path::Path,
+    owner: &str,
+    me: DeviceId,
+) -> Result<(), ApiError> {
+    match Root::open(path).and_then(|root| root.claim(owner)) {
+        Ok(false) => places::check_unclaimed(real, me),
+        // What cannot be written is told by the folder itself, which waits for it.
+        Ok(true) | Err(_) => Ok(()),
     }
 }
 

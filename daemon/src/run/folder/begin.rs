@@ -106,9 +106,7 @@ fn open(daemon: &Arc<Daemon>, folder: &Folder) -> Result<FolderThread, Halt> {
     let config = folder.config();
     let root = open_root(&config)?;
     recognise(&root, folder, &daemon.ledger)?;
-    let home = daemon.home.dir().display();
-    let owner = format!("{}\n{}\n{home}\n", daemon.me, daemon.config().name);
-    if let Err(error) = root.sign(&owner) {
+    if let Err(error) = root.sign(&daemon.owner()) {
         tracing::warn!(folder = %folder.id(), %error, "the root does not say whose it is");
     }
     let hands = hands_on(daemon, &root, &config)?;

@@ -124,6 +124,37 @@ impl Root {
         fs::renameat(&fd, "owner.new", &fd, OWNER_NAME).map_err(failed)
     }
 
+    /// Writes whose folder it is where nobody has written that yet; `false` where somebody has. Of
+    /// several that try at once exactly one succeeds.
+    ///
+    /// # Errors
+    /// [`DiskError`] when it cannot be written.
+    pub fn claim(&self, owner: &str) -> Result<bool, DiskError> {
+        let failed = |errno| DiskError::of(self.own(), errno);
+        make_directory(self.fd(), OWN_NAME).map_err(failed)?;
+        let fd = self.open_dir(self.own())?;
+        let token = data_encoding::HEXLOWER.encode(&fresh_token().map_err(failed)?);
+        let name = format!("owner.{token}");
+        write_new(&fd, &name, owner.as_bytes()).map_err(failed)?;
+        let swap = fs::RenameFlags::NOREPLACE;
+        match fs::renameat_with(&fd, name.as_str(), &fd, OWNER_NAME, swap) {
+            Ok(()) => return Ok(true),
+            Err(Errno::EXIST) => {}
+            // Where names cannot be kept from being replaced, a second one for a file can.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                let linked = fs::linkat(&fd, name.as_str(), &fd, OWNER_NAME, AtFlags::empty());
+                if linked != Err(Errno::EXIST) {
+                    linked.map_err(failed)?;
+                    fs::unlinkat(&fd, name.as_str(), AtFlags::empty()).map_err(failed)?;
+                    return Ok(true);
+                }
+            }
+            Err(errno) => return Err(failed(errno)),
+        }
+        fs::unlinkat(&fd, name.as_str(), AtFlags::empty()).map_err(failed)?;
+        Ok(false)
+    }
+
     /// Tells whether the root is still the held one and, when something is `remembered` from an
     /// earlier run, the one of then. Ask before and after a scan and before each batch.
     ///
@@ -313,6 +344,24 @@ mod tests {
             let found = std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o7777;
             assert_eq!(found, mode, "{name}");
         }
+    }
+
+    #[test]
+    fn of_many_that_claim_a_root_at_once_one_gets_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let claim = |owner: usize| {
+            let root = Root::open(dir.path()).unwrap();
+            root.claim(&format!("{owner}\n")).unwrap()
+        };
+        let won: Vec<usize> = std::thread::scope(|scope| {
+            let tries: Vec<_> = (0..8).map(|owner| scope.spawn(move || claim(owner))).collect();
+            let done = tries.into_iter().map(|one| one.join().unwrap());
+            done.enumerate().filter(|(_, got)| *got).map(|(owner, _)| owner).collect()
+        });
+        let [winner] = won[..] else { panic!("{won:?}") };
+        let owner = std::fs::read_to_string(dir.path().join(".syncd").join(OWNER_NAME)).unwrap();
+        assert_eq!(owner, format!("{winner}\n"));
+        assert_eq!(std::fs::read_dir(dir.path().join(".syncd")).unwrap().count(), 1);
     }
 
     /// Does something to the root at a path.

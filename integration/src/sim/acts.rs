@@ -250,7 +250,12 @@ impl World {
     /// none.
     fn lose_power(&mut self, at: usize, path: &RelPath, name: Option<&str>, mtime: i64) {
         let own = |e: &Entry| e.record.kind == Kind::File && !e.local.data_durable;
-        if self.devices[at].index.entry(path).is_some_and(own) {
+        let disk = &self.devices[at].disk;
+        let is_dir = |p: &RelPath| disk.get(p).is_some_and(|t| t.kind == Kind::Directory);
+        // Bytes go back, and a file that was removed is there again; where names have become
+        // those of files or directories since, a journal keeps them.
+        let in_place = !is_dir(path) && path.ancestors().all(|dir| is_dir(&dir));
+        if in_place && self.devices[at].index.entry(path).is_some_and(own) {
             self.set_back(at, path, ContentId::of(name.unwrap_or_default().as_bytes()), mtime);
         }
         self.device(at).shaken = true;

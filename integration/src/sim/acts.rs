@@ -270,7 +270,10 @@ impl World {
             let others = self.devices.iter().enumerate().filter(|(other, _)| *other != at);
             others.flat_map(|(_, d)| d.disk.things()).any(|(_, t)| t.content == c)
         };
-        if let Some(lost) = before.filter(|c| !elsewhere(*c)) {
+        if let Some(known) = before.filter(|c| elsewhere(*c)) {
+            // It may have been moved here from where others still have it.
+            self.deeds(at).given_up(path, known);
+        } else if let Some(lost) = before {
             for at in 0..self.devices.len() {
                 self.deeds(at).undone(path, lost, content);
             }

@@ -60,7 +60,7 @@ impl Deeds {
     }
 
     /// Notes that fate took a write of `content` before anybody else had it, and brought `back`
-    /// what was there before.
+    /// what was there before. What it had replaced may come back from others.
     pub fn undone(&mut self, path: &RelPath, content: ContentId, back: ContentId) {
         let by_it = |r: &Record| r.content == content;
         self.0.retain(|deed| match &deed.act {
@@ -69,6 +69,13 @@ impl Deeds {
             Act::Removed(gone) => *gone != back || !deed.record.as_ref().is_some_and(by_it),
             Act::GivenUp(_) => true,
         });
+        for deed in self.0.iter_mut().filter(|deed| deed.path == *path) {
+            if let Act::Removed(gone) = deed.act
+                && deed.record.as_ref().is_some_and(by_it)
+            {
+                deed.act = Act::GivenUp(gone);
+            }
+        }
     }
 
     /// Notes that the deletes at paths that `any` is true of were given up: what was deleted may

@@ -11,7 +11,8 @@ mod fs;
 mod names;
 mod tree;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use fuser::{BackgroundSession, Config, MountOption};
@@ -30,7 +31,23 @@ pub enum Form {
 /// A mounted file system; it is gone when this is dropped.
 #[derive(Debug)]
 pub struct Folding {
+    at: PathBuf,
     _session: BackgroundSession,
+}
+
+impl Drop for Folding {
+    /// Takes it out of the tree while a daemon may still have it open, as it does when a test
+    /// fails: the session cannot, and would leave a dead file system behind.
+    fn drop(&mut self) {
+        let attempts = [("fusermount3", ["-u", "-z"]), ("umount", ["--lazy", "--"])];
+        for (program, options) in attempts {
+            let mut command = Command::new(program);
+            command.args(options).arg(&self.at).stdout(Stdio::null()).stderr(Stdio::null());
+            if command.status().is_ok_and(|status| status.success()) {
+                return;
+            }
+        }
+    }
 }
 
 impl Folding {
@@ -42,7 +59,7 @@ impl Folding {
             vec![MountOption::FSName("folding".to_owned()), MountOption::DefaultPermissions];
         let disk = Disk { tree: Mutex::new(Tree::new(form)) };
         match fuser::spawn_mount(disk, at, &config) {
-            Ok(session) => Some(Self { _session: session }),
+            Ok(session) => Some(Self { at: at.to_owned(), _session: session }),
             Err(error) => {
                 eprintln!("no FUSE here: {error}");
                 None

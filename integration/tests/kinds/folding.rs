@@ -14,9 +14,11 @@ use syncd_integration::process::{
 use super::{NOTICE_MAX, await_no_problem, problem_of};
 
 /// Two devices that share an empty folder; the devbox has it on a disk that folds names.
+///
+/// The disk goes first, so that nothing is in the way when the directories go.
 struct Uneven {
-    pair: Pair,
     _disk: Folding,
+    pair: Pair,
 }
 
 /// Makes them; `None` where no such disk can be mounted.
@@ -25,7 +27,7 @@ fn uneven(form: Form) -> Option<Uneven> {
     fs::create_dir_all(pair.devbox.root()).unwrap();
     let disk = Folding::mount(pair.devbox.root(), form)?;
     share(&pair.laptop, &pair.devbox);
-    Some(Uneven { pair, _disk: disk })
+    Some(Uneven { _disk: disk, pair })
 }
 
 /// Returns what lies at a path, asked of its directory's listing: a disk that folds names would
@@ -56,7 +58,7 @@ const TWINS: [(&str, &str, &str); 5] = [
 
 #[test]
 fn twins_are_shown_and_nothing_is_overwritten() {
-    let Some(Uneven { pair, .. }) = uneven(Form::Kept) else { return };
+    let Some(Uneven { pair, _disk }) = uneven(Form::Kept) else { return };
     let (laptop, devbox) = (&pair.laptop, &pair.devbox);
     for (first, second, because) in TWINS {
         write(&laptop.path(first), format!("{first}\n"));
@@ -129,7 +131,7 @@ fn a_twin_settles_by_itself_when_the_name_is_free() {
 
 #[test]
 fn a_rename_in_case_only_arrives_on_both_kinds_of_disk() {
-    let Some(Uneven { pair, .. }) = uneven(Form::Kept) else { return };
+    let Some(Uneven { pair, _disk }) = uneven(Form::Kept) else { return };
     write(&pair.laptop.path("file"), "text\n");
     write(&pair.laptop.path("dir/inside"), "deep\n");
     pair.laptop.flush();
@@ -153,7 +155,7 @@ fn a_rename_in_case_only_arrives_on_both_kinds_of_disk() {
 
 #[test]
 fn a_delete_of_one_twin_spares_the_other() {
-    let Some(Uneven { pair, .. }) = uneven(Form::Kept) else { return };
+    let Some(Uneven { pair, _disk }) = uneven(Form::Kept) else { return };
     for (first, second, because) in [("a", "A", "files"), ("d/x", "D/x", "directories")] {
         for path in [first, second] {
             write(&pair.laptop.path(path), path);
@@ -176,7 +178,7 @@ fn a_delete_of_one_twin_spares_the_other() {
 
 #[test]
 fn a_name_that_the_disk_would_rewrite_or_refuse_is_not_placed() {
-    let Some(Uneven { pair, .. }) = uneven(Form::Decomposed) else { return };
+    let Some(Uneven { pair, _disk }) = uneven(Form::Decomposed) else { return };
     let (laptop, devbox) = (&pair.laptop, &pair.devbox);
     let bytes = OsStr::from_bytes(b"bytes-\xff");
     write(&laptop.path("plain"), "x");

@@ -39,7 +39,8 @@ pub struct EventsQuery {
     /// only those to come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
-    /// Whether to go on as server-sent events, until the asker hangs up.
+    /// Whether to go on as server-sent events, until the asker hangs up. `Accept:
+    /// text/event-stream` says the same.
     #[serde(default)]
     pub follow: bool,
 }

@@ -80,6 +80,9 @@ pub struct VerifiedFolder {
     pub unread: Vec<PathText>,
 }
 
+/// How long a flush waits that does not say how long, in milliseconds.
+const FLUSH_TIMEOUT_MS_DEFAULT: u64 = 30_000;
+
 /// Waits until what lies here now is durable on other devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,8 +96,13 @@ pub struct FlushRequest {
     /// Whether to wait for devices that are not connected, too.
     #[serde(default)]
     pub all: bool,
-    /// After how many milliseconds to give up with exit 4.
+    /// After how many milliseconds to give up with exit 4; 30,000 if not given.
+    #[serde(default = "flush_timeout_ms")]
     pub timeout_ms: u64,
+}
+
+fn flush_timeout_ms() -> u64 {
+    FLUSH_TIMEOUT_MS_DEFAULT
 }
 
 /// What is durable elsewhere now.

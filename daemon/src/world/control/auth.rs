@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN,
@@ -71,11 +72,15 @@ pub(super) async fn check(State(gate): State<Arc<Gate>>, request: Request, next:
     }
 }
 
-/// Lets through requests that change something only if their body says it is JSON: a form or a
-/// plain text is what a page can send without asking first.
+/// Lets through requests that change something only if their body, where they have one, says it
+/// is JSON: a form or a plain text is what a page can send without asking first.
 pub(super) async fn only_json(request: Request, next: Next) -> Response {
     let reads = [Method::GET, Method::HEAD].contains(request.method());
-    if reads || only(request.headers(), &CONTENT_TYPE).is_some_and(|kind| is_json(&kind)) {
+    let says_nothing = request.body().is_end_stream();
+    if reads
+        || says_nothing
+        || only(request.headers(), &CONTENT_TYPE).is_some_and(|kind| is_json(&kind))
+    {
         return next.run(request).await;
     }
     let sentence = "send the body as 'Content-Type: application/json'";

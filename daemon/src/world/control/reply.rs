@@ -59,7 +59,8 @@ impl<T: Serialize> IntoResponse for Reply<T> {
     }
 }
 
-/// A request's JSON body. That it says it is JSON has been checked before.
+/// A request's JSON body; one that is empty says nothing, like `{}`. That any other says it is
+/// JSON has been checked before.
 pub(super) struct Body<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
@@ -81,7 +82,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
                 ));
                 Refusal::new(rejection.status(), error)
             })?;
-        serde_json::from_slice(&bytes).map(Body).map_err(|error| {
+        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        serde_json::from_slice(text).map(Body).map_err(|error| {
             let sentence = format!("the request's body is not what this route takes: {error}");
             Refusal::from(ApiError::usage(sentence))
         })

@@ -78,7 +78,7 @@ const OBJECTS: &[(&str, &str)] = &[
          device_id text?, text text, data object?",
     ),
     ("FlushReport", "folders [FlushedFolder], took_ms integer"),
-    ("FlushRequest", "folder text?, devices [text]?, all boolean?, timeout_ms integer"),
+    ("FlushRequest", "folder text?, devices [text]?, all boolean?, timeout_ms integer?"),
     ("FlushedDevice", "name text, device_id text"),
     ("FlushedFolder", "id text, files integer, devices [FlushedDevice]"),
     (

@@ -118,7 +118,8 @@ fn refusals_are_sentences_with_an_exit_code() {
         (post("/v1/scan"), r#"{"folder":"full"}"#, 409, 5, "a person is needed"),
         (post("/v1/scan"), "{", 400, 2, "no JSON"),
         (post("/v1/scan"), r#"{"foldre":"x"}"#, 400, 2, "a field nobody knows"),
-        (post("/v1/flush"), "{}", 400, 2, "a field is missing"),
+        (post("/v1/folders"), "{}", 400, 2, "a field is missing"),
+        (post("/v1/folders"), "", 400, 2, "nothing was said"),
         (post("/v1/scan"), &long, 413, 2, "a body too long"),
         (post("/v1/folders"), r#"{"path":"work"}"#, 400, 2, "a relative path"),
         (post("/v1/folders"), r#"{"path":"/x","path_hex":"0"}"#, 400, 2, "half a byte of a path"),
@@ -177,6 +178,47 @@ fn the_web_door_wants_host_and_token_for_everything() {
         let head = format!("{line} HTTP/1.1\r\n{headers}");
         let (got, answer) = ask(stream, &head, "");
         assert_eq!(got, status, "{because}: {answer}");
+    }
+}
+
+#[test]
+fn whoever_has_nothing_to_say_needs_no_body_and_no_content_type() {
+    let served = serve();
+    for (line, because) in [
+        ("POST /v1/folders/work/pause", "there is nothing to say"),
+        ("DELETE /v1/folders/work", "there is nothing to say"),
+        ("POST /v1/scan", "all folders are meant"),
+        ("POST /v1/flush", "all folders are meant, for the usual time"),
+    ] {
+        let head = format!("{line} HTTP/1.1\r\nhost: syncd");
+        let (status, answer) = ask(served.socket(), &head, "");
+        assert_eq!(status, 200, "{because}: {line}: {answer}");
+    }
+}
+
+#[test]
+fn events_are_a_list_unless_a_stream_is_asked_for() {
+    for (accept, streams, because) in [
+        ("", false, "nothing is said"),
+        ("\r\naccept: */*", false, "anything will do"),
+        ("\r\naccept: application/json, text/event-stream", false, "a list is liked better"),
+        ("\r\naccept: text/event-stream", true, "what a browser's EventSource sends"),
+        ("\r\naccept: Text/Event-Stream;q=1, */*", true, "in other letters"),
+    ] {
+        let served = serve();
+        let mut stream = served.socket();
+        let head = format!("GET /v1/events?since=1 HTTP/1.1\r\nhost: syncd{accept}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut got = String::new();
+        while !got.contains("\r\n\r\n") {
+            let mut part = [0; 4096];
+            let length = stream.read(&mut part).unwrap();
+            assert_ne!(length, 0, "{because}: the answer ended early: {got}");
+            got += std::str::from_utf8(&part[..length]).unwrap();
+        }
+        assert_eq!(got.contains("content-type: text/event-stream"), streams, "{because}: {got}");
+        served.stop.send(()).unwrap();
+        served.ended.join().unwrap().unwrap();
     }
 }
 

@@ -33,6 +33,9 @@ Examples:
     syncctl status --watch
     syncctl why ~/work/notes.txt";
 
+/// How long a device's PeerId is, in characters; less of it is a beginning.
+const PEER_ID_CHARS: usize = 52;
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "syncctl", version, about = "Keeps folders identical on your own machines")]
@@ -107,7 +110,8 @@ pub(crate) fn device_id(text: &str) -> Result<DeviceId, String> {
 pub(crate) fn device(text: &str) -> Result<String, String> {
     let digits = text.chars().filter(|c| *c != '-').count();
     let groups = text.split('-').count();
-    let whole = text.starts_with("12D3Koo") || groups == 8 || (groups == 1 && digits == 56);
+    let peer_id = text.starts_with("12D3Koo") && digits >= PEER_ID_CHARS;
+    let whole = peer_id || groups == 8 || (groups == 1 && digits == 56);
     if whole {
         return device_id(text).map(|id| id.to_string());
     }
@@ -202,11 +206,12 @@ mod tests {
                     .into()),
                 "the last digit is missing",
             ),
+            (&id.peer_id()[..20], Ok(id.peer_id()[..20].to_owned()), "half a PeerId"),
             (
-                "12D3KooX",
+                &format!("{}1", id.peer_id()),
                 Err("this is not the whole PeerId of a device; print it there with: syncctl id"
                     .into()),
-                "half a PeerId",
+                "a PeerId and more",
             ),
             ("", Err("a device has a name".into()), "nothing"),
         ] {

@@ -34,10 +34,9 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) fn run(&self, session: &Session) -> Outcome {
-        if self.fix {
-            here::mend(&session.home);
-        }
-        tell(session, &findings(session))
+        let mut told = if self.fix { here::mend(&session.home) } else { Vec::new() };
+        told.extend(findings(session));
+        tell(session, &told)
     }
 }
 

@@ -33,6 +33,7 @@ enum Action {
         folder: Option<String>,
     },
     /// Let held changes go on
+    #[command(visible_alias = "accept")]
     Approve {
         /// Which, as listed
         id: String,

@@ -150,7 +150,13 @@ pub(crate) fn home_error(error: &HomeError) -> ApiError {
 /// Says what is wrong with the settings.
 pub(crate) fn config_error(error: &ConfigError) -> ApiError {
     let exit = match error {
-        ConfigError::UnknownKey { .. } | ConfigError::Value { .. } => Exit::Usage,
+        // What was typed has no place in a file; what stands in the file is no wrong usage.
+        ConfigError::UnknownKey { place, .. } | ConfigError::Value { place, .. }
+            if place.file.is_none() =>
+        {
+            Exit::Usage
+        }
+        ConfigError::UnknownKey { .. } | ConfigError::Value { .. } => Exit::CouldNot,
         ConfigError::Damaged { .. } | ConfigError::Changed { .. } | ConfigError::Disk { .. } => {
             Exit::CouldNot
         }

@@ -117,7 +117,7 @@ pub(crate) struct Flush {
     #[arg(long = "device", value_name = "DEVICE", value_parser = args::device)]
     devices: Vec<String>,
     /// Wait for devices that are not connected, too
-    #[arg(long, conflicts_with = "devices")]
+    #[arg(long)]
     all: bool,
     /// Give up after this long, such as 500ms, 30s or 5m
     #[arg(long, default_value = "30s", value_parser = args::duration)]

@@ -289,6 +289,11 @@ fn what_is_typed_of_work_is_what_the_daemon_is_asked() {
             json!({"folder": "w", "devices": ["devbox"], "all": false, "timeout_ms": 500}),
         ),
         (&["flush", "--all"], "flush", json!({"all": true, "timeout_ms": 30_000})),
+        (
+            &["flush", "--device", "devbox", "--all"],
+            "flush",
+            json!({"devices": ["devbox"], "all": true}),
+        ),
         (&["scan", "--folder", "w"], "scan", json!({"folder": "w"})),
         (&["conflicts", "ls", "--folder", "a&b"], "conflicts", json!({"folder": "a&b"})),
         (&["conflicts", "show", "a b%\u{fc}"], "conflict", json!({"path": here("a b%\u{fc}")})),
@@ -315,6 +320,8 @@ fn what_is_typed_of_work_is_what_the_daemon_is_asked() {
         ),
         (&["why", "x"], "why", json!({"path": here("x")})),
         (&["held", "approve", "h/1"], "approve", json!("h/1")),
+        (&["held", "accept", "h/1"], "approve", json!("h/1")),
+        (&["held", "reject", "h/1"], "reject", json!("h/1")),
         (&["events", "--since", "2"], "events", json!({"since": 2, "follow": false})),
     ];
     expect_asked(&fixture, &rows);

@@ -114,9 +114,32 @@ fn the_doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
     assert!(said.err.contains("key must be mended"), "{}", said.err);
     let said = fixture.run(&["doctor", "--fix"]);
     assert_eq!(said.exit, 0, "{}{}", said.out, said.err);
+    assert!(said.out.contains("identity.key had mode 644 and has 600 now"), "{}", said.out);
+    let said = fixture.run(&["doctor", "--fix"]);
+    assert!(!said.out.contains("mended"), "nothing is left to mend: {}", said.out);
 
     std::fs::write(fixture.home().join("config.toml"), "lisen = []\n").unwrap();
     let said = fixture.run(&["doctor"]);
     assert_eq!(said.exit, 1, "{}", said.out);
     assert!(said.out.contains("did you mean 'listen'"), "{}", said.out);
+}
+
+#[test]
+fn only_what_was_typed_is_wrong_usage() {
+    let fixture = Fixture::without_daemon();
+    let settings = fixture.home().join("config.toml");
+    for (text, args, exit, because) in [
+        ("", &["config", "get", "lisen"][..], 2, "a key nobody knows was typed"),
+        ("", &["config", "set", "topology", "star"], 2, "a bad value was typed"),
+        ("lisen = []\n", &["config", "get", "listen"], 1, "an unknown key lies in the file"),
+        ("lisen = []\n", &["config", "set", "name", "x"], 1, "nor is anything written beside it"),
+        ("topology = 'star'\n", &["id", "--json"], 1, "a bad value lies in the file"),
+        ("name =\n", &["config", "get", "name"], 1, "the file is no TOML"),
+    ] {
+        std::fs::write(&settings, text).unwrap();
+        let said = fixture.run(args);
+        assert_eq!(said.exit, exit, "{because}: {}", said.err);
+        assert_eq!(said.out, "", "{because}");
+        assert_eq!(std::fs::read_to_string(&settings).unwrap(), text, "{because}");
+    }
 }

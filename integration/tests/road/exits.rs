@@ -100,6 +100,11 @@ fn a_flush_says_how_it_ended() {
     assert!(said.contains(FOLDER) && said.contains("devbox"), "what, and where: {said}");
     assert_eq!(flush(&["--device", "devbox"]).code, 0, "a device by name");
     assert_eq!(flush(&["--all"]).code, 0, "all are there");
+    let (id, peer_id) = (devbox.id().to_owned(), devbox.json(&["id"])["peer_id"].clone());
+    for name in [&id, &id[..7], peer_id.as_str().unwrap(), &peer_id.as_str().unwrap()[..20]] {
+        assert_eq!(flush(&["--device", name]).code, 0, "a device by {name}");
+    }
+    assert_eq!(flush(&["--device", "devbox", "--all"]).code, 0, "one of all, there or not");
     assert_eq!(flush(&["--folder", FOLDER, "--json"]).code, 0, "a folder by id");
     assert_eq!(flush(&["--folder", "unknown"]).code, 1, "no such folder");
     assert_eq!(flush(&["--device", "unknown"]).code, 1, "no such device");

@@ -21,16 +21,24 @@ const CLOCK_MAX_S: i64 = 4_102_444_800;
 /// How far the clock may be behind a file that syncd wrote, in seconds.
 const CLOCK_BEHIND_S_MAX: i64 = 60;
 
-/// Mends what is safe to mend: who may read the secrets, and who may write to the home. What
-/// could not be mended shows up in the findings.
-pub(super) fn mend(home: &Home) {
-    for secret in [home.identity_path(), home.http_token_path()] {
-        let _ = std::fs::set_permissions(secret, std::fs::Permissions::from_mode(0o600));
+/// Mends what is safe to mend, who may read the secrets and who may write to the home, and
+/// returns what it mended. What could not be mended shows up in the findings that follow.
+pub(super) fn mend(home: &Home) -> Vec<Finding> {
+    let secrets = [home.identity_path(), home.http_token_path()];
+    let mended = secrets.iter().filter_map(|secret| give_mode(secret, |_| 0o600));
+    mended.chain(give_mode(home.dir(), |mode| mode & !0o022)).collect()
+}
+
+/// Gives a path the mode it should have; nothing to tell where it has it or cannot be given it.
+fn give_mode(path: &Path, wanted: impl FnOnce(u32) -> u32) -> Option<Finding> {
+    let had = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    let mode = wanted(had);
+    if mode == had {
+        return None;
     }
-    if let Ok(there) = std::fs::metadata(home.dir()) {
-        let mode = there.permissions().mode() & 0o7777 & !0o022;
-        let _ = std::fs::set_permissions(home.dir(), std::fs::Permissions::from_mode(mode));
-    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).ok()?;
+    let what = format!("{} had mode {had:03o} and has {mode:03o} now", path.display());
+    Some(Finding::good("mended", what))
 }
 
 pub(super) fn directory(home: &Home) -> Finding {

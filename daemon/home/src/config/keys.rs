@@ -117,7 +117,8 @@ fn texts(words: &[&str]) -> Vec<String> {
 pub(super) fn find(name: &str) -> Result<&'static Key, Option<String>> {
     SETTABLE.iter().find(|key| key.name == name).ok_or_else(|| {
         let names: Vec<&str> = SETTABLE.iter().map(|key| key.name).collect();
-        nearest(name, &names)
+        let within = |known: &&&str| known.split_once('.').is_some_and(|(table, _)| table == name);
+        names.iter().find(within).map(|known| (*known).to_owned()).or_else(|| nearest(name, &names))
     })
 }
 
@@ -148,6 +149,8 @@ mod tests {
             ("topolgy", "topology", "a letter missing"),
             ("history_days", "limits.history_days", "the table forgotten"),
             ("http.listn", "http.listen", "inside a table"),
+            ("limits", "limits.history_days", "a whole table"),
+            ("http", "http.listen", "a whole table"),
             ("", "hub", "the shortest is nearest to nothing"),
         ] {
             let found = find(typed).err().flatten();

@@ -25,6 +25,8 @@ enum Breed {
     Roles,
     /// Faults, and power that is lost.
     Power,
+    /// Faults, and a brake on what peers delete.
+    Brakes,
 }
 
 /// What happens to devices that send and receive.
@@ -47,6 +49,11 @@ fn draw(dice: &mut Dice, breeds: &[Breed]) -> (World, Vec<(usize, Op)>, Breed) {
     let parity = [None, Some(0), Some(1)][dice.below(3)];
     let mut world = World::new(devices, hub, parity);
     explore::come_to_rest(&mut world).expect("an empty folder comes to rest");
+    if breed == Breed::Brakes {
+        let without = [None, Some(0), Some(1)][dice.below(3)];
+        world = world.with_brakes(without);
+        explore::come_to_rest(&mut world).expect("an empty folder comes to rest");
+    }
     if dice.below(3) > 0 {
         world = world.with_late_hands();
     }
@@ -74,9 +81,12 @@ fn act(dice: &mut Dice, at: usize, breed: Breed) -> Op {
     if breed == Breed::Power && dice.below(6) == 0 {
         return Op::PowerLoss(one, Some(format!("w{}", dice.below(at + 1))), mtime);
     }
+    if breed == Breed::Brakes && dice.below(5) == 0 {
+        return Op::Decide(dice.below(2) == 0);
+    }
     let kinds = match breed {
         Breed::Users => 10,
-        Breed::Faults | Breed::Power => 16,
+        Breed::Faults | Breed::Power | Breed::Brakes => 16,
         Breed::Fate => 19,
         Breed::Roles => 29,
     };
@@ -140,6 +150,12 @@ fn roles_that_changed_leave_nothing_behind() {
 #[test]
 fn what_a_power_loss_leaves_keeps_the_laws() {
     all_hold(POWER);
+}
+
+/// Whatever peers delete, whoever is asked, and whoever restarts before somebody answers.
+#[test]
+fn what_waits_for_a_person_keeps_the_laws() {
+    all_hold(&[Breed::Brakes]);
 }
 
 fn all_hold(breeds: &[Breed]) {

@@ -11,8 +11,9 @@ use crate::render::{Cell, ago, counted, escaped, shown};
 
 /// List, approve or reject changes that syncd stopped
 ///
-/// Changes are held when a scan finds many files gone at once, or when another device's rules
-/// would have this one send or take more than before.
+/// Changes are held when a scan finds many files gone at once, when another device deletes more
+/// than 1,000 files and most of a folder at once, or when its rules would have this one send or
+/// take more than before.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

@@ -198,9 +198,10 @@ async fn take_control(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> 
             peer.take_offer(daemon, &tag, offer, inline);
             Ok(())
         }
-        Frame::Ack { tag, frames, sent } => {
+        Frame::Ack { tag, frames, aside, sent } => {
             if let Some(folder) = peer.addressee(daemon, &tag) {
-                folder.note(Note::Event(Event::Acked { peer: peer.device, frames, sent }));
+                let peer = peer.device;
+                folder.note(Note::Event(Event::Acked { peer, frames, aside, sent }));
             }
             Ok(())
         }

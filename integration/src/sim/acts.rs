@@ -68,6 +68,14 @@ impl World {
                 }
                 self.tell(at, Event::Rejected);
             }
+            Op::Decide(approved) => {
+                if self.decide(at, *approved) && !approved {
+                    // What comes back may have been anybody's delete by now.
+                    for other in 0..self.devices.len() {
+                        self.deeds(other).give_up_deletes(|_| true);
+                    }
+                }
+            }
             Op::Role(role) => self.take_role(at, *role),
             Op::Overrule => self.overrule(at),
             Op::GiveUp => self.give_up(at),

@@ -65,6 +65,8 @@ pub struct Device {
     /// Who wins in a join that is not over.
     pub(super) joining: Option<Favour>,
     pub(super) crash_next: bool,
+    /// With how many files its brake stops what a peer deletes at once.
+    pub(super) brake_files: Option<usize>,
     /// Whether the machine has lost power since the last start.
     pub(super) shaken: bool,
     pub(super) intents: Vec<Intent>,
@@ -86,6 +88,8 @@ impl Device {
             shared: BTreeSet::new(),
             rule_files: BTreeSet::new(),
             shaken: false,
+            brake_files: None,
+            taken_from: None,
         };
         let engine = Engine::new(config, &index).expect("the index in memory works");
         let mut device = Self {
@@ -102,6 +106,7 @@ impl Device {
             role: Role::default(),
             joining: None,
             crash_next: false,
+            brake_files: None,
             shaken: false,
             intents: Vec::new(),
             duties: VecDeque::new(),
@@ -135,6 +140,8 @@ impl Device {
             shared: links.iter().filter(|(a, _)| *a == at).map(|(_, b)| device_id(*b)).collect(),
             rule_files: BTreeSet::new(),
             shaken: std::mem::take(&mut self.shaken),
+            brake_files: self.brake_files,
+            taken_from: None,
         };
         self.engine = Engine::new(config, &self.index).expect("the index in memory works");
     }

@@ -108,8 +108,8 @@ impl World {
             Action::Settle { jobs } => Duty::Settle(jobs),
             Action::Persist { seq } => Duty::Persist(seq),
             Action::Offer { peer, lane, offer } => return self.send_offer(at, peer, lane, offer),
-            Action::Ack { peer, frames, sent } => {
-                return self.send(at, peer, false, Message::Ack(frames, sent));
+            Action::Ack { peer, frames, aside, sent } => {
+                return self.send(at, peer, false, Message::Ack(frames, aside, sent));
             }
             Action::ReserveCounters => {
                 let counters = self.device(at).reserve();

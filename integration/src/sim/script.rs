@@ -40,6 +40,8 @@ pub enum Op {
     Approve,
     /// Says that held deletes are not meant.
     Reject,
+    /// Says whether deletes of peers that wait here are meant.
+    Decide(bool),
     /// Only sends, only receives, or both, from now on.
     Role(Role),
     /// In a folder that only sends: lets this side win over all that waits.
@@ -72,6 +74,7 @@ impl Op {
             | Self::Scan
             | Self::Approve
             | Self::Reject
+            | Self::Decide(_)
             | Self::Role(_)
             | Self::Overrule
             | Self::GiveUp
@@ -97,8 +100,9 @@ impl Op {
 /// Reads a script: acts separated by `;`, each `device:act`. Acts are `w PATH NAME MTIME`,
 /// `t PATH MTIME`, `d PATH`, `r FROM TO`, `m PATH`, `dc`, `i PATH` or `i -`, `lose`,
 /// `revert PATH NAME MTIME`, `power PATH NAME MTIME` or `power PATH - MTIME`, `crash` (after the
-/// next job), `kill`, `cut`, `join`, `scan`, `approve`, `reject`, `role both` or `role send` or
-/// `role receive`, `overrule`, `giveup`, `rejoin here` or `rejoin there` or `rejoin newer`.
+/// next job), `kill`, `cut`, `join`, `scan`, `approve`, `reject`, `decide yes` or `decide no`,
+/// `role both` or `role send` or `role receive`, `overrule`, `giveup`, `rejoin here` or `rejoin
+/// there` or `rejoin newer`.
 ///
 /// # Panics
 /// When the script has a mistake: scripts are written in tests.
@@ -135,6 +139,8 @@ fn act(text: &str) -> (usize, Op) {
         ["scan"] => Op::Scan,
         ["approve"] => Op::Approve,
         ["reject"] => Op::Reject,
+        ["decide", "yes"] => Op::Decide(true),
+        ["decide", "no"] => Op::Decide(false),
         ["role", "both"] => Op::Role(Role::SendReceive),
         ["role", "send"] => Op::Role(Role::SendOnly),
         ["role", "receive"] => Op::Role(Role::ReceiveOnly),

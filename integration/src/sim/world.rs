@@ -9,6 +9,7 @@ use syncd_core::engine::{Cause, Event, FolderHello, Scope};
 use syncd_core::flow::detect::Look;
 use syncd_core::flow::index::MemIndex;
 use syncd_core::flow::index::fingerprint::Fingerprint;
+use syncd_core::flow::index::{Brake, Index};
 use syncd_core::flow::offer::Offer;
 use syncd_core::model::{DeviceId, Record, RelPath, Role, StoreId, Tick};
 
@@ -22,8 +23,8 @@ pub enum Message {
     Hello(FolderHello),
     /// News.
     Offer(Offer),
-    /// Acknowledged frames.
-    Ack(Vec<(u64, u64)>, u64),
+    /// Acknowledged frames, and those that are put aside.
+    Ack(Vec<(u64, u64)>, Vec<(u64, u64)>, u64),
 }
 
 /// What one event made a device say on one lane: it travels together.
@@ -125,6 +126,17 @@ impl World {
         self
     }
 
+    /// Lets every device wait for a person's word on what peers delete, when it is more than half
+    /// of all: with `without`, that one excepted.
+    #[must_use]
+    pub fn with_brakes(mut self, without: Option<usize>) -> Self {
+        for at in (0..self.devices.len()).filter(|at| Some(*at) != without) {
+            self.device(at).brake_files = Some(0);
+            self.crash(at, false);
+        }
+        self
+    }
+
     /// Returns a device to change.
     pub(super) fn device(&mut self, at: usize) -> &mut Device {
         let device = Rc::make_mut(&mut self.devices[at]);
@@ -209,7 +221,7 @@ impl World {
             let event = match message {
                 Message::Hello(hello) => Event::PeerUp { peer, hello },
                 Message::Offer(offer) => Event::Offered { peer, offer },
-                Message::Ack(frames, sent) => Event::Acked { peer, frames, sent },
+                Message::Ack(frames, aside, sent) => Event::Acked { peer, frames, aside, sent },
             };
             self.tell(which.to, event);
         }
@@ -255,8 +267,21 @@ impl World {
         for at in &all {
             self.tell(*at, Event::Approved);
         }
+        let decided = (0..self.devices.len()).any(|at| self.decide(at, true));
         self.say();
-        !all.is_empty()
+        decided || !all.is_empty()
+    }
+
+    /// Lets the user of a device decide on what its peers delete; `false` if nothing waits.
+    pub(super) fn decide(&mut self, at: usize, approved: bool) -> bool {
+        let marks = self.devices[at].index.marks().expect("the index in memory works");
+        let is_held = |brake: &Brake| matches!(brake, Brake::Held { .. });
+        let held = marks.brakes.into_iter().filter(|(_, brake)| is_held(brake));
+        let peers: Vec<DeviceId> = held.map(|(peer, _)| peer).collect();
+        for peer in &peers {
+            self.tell(at, Event::Decided { peer: *peer, approved });
+        }
+        !peers.is_empty()
     }
 
     /// Lets every device send and receive again; `false` if all do.
@@ -404,9 +429,10 @@ impl Packet {
                     }
                 }
                 Message::Offer(offer) => offer.fingerprint((from, store), to, &mut sink),
-                Message::Ack(frames, sent) => {
-                    sink.value((1, frames.len()));
-                    for number in frames.iter().flat_map(|(first, last)| [first, last]) {
+                Message::Ack(frames, aside, sent) => {
+                    sink.value((1, frames.len(), aside.len()));
+                    for number in frames.iter().chain(aside).flat_map(|(first, last)| [first, last])
+                    {
                         sink.frame(to, from, *number);
                     }
                     sink.frame(from, to, *sent);

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests, which clippy cannot see")]
 
 mod bases;
+mod brakes;
 mod catching_up;
 mod changes;
 mod commands;

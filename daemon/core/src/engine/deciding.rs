@@ -138,6 +138,9 @@ impl Engine {
         if let Some(next) = self.refuse(path, news, entry, &resolution, draft) {
             return Ok(next);
         }
+        if let Some(next) = self.brake(path, news, entry, &resolution, draft) {
+            return Ok(next);
+        }
         if resolution.record.is_live() && self.is_unsupported(path, draft)? {
             let unchanged = resolution.record == news.record;
             let put = put_for(news, entry, resolution.clone(), unchanged);

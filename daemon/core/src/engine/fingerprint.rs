@@ -35,6 +35,7 @@ impl Engine {
         }
         into.value((self.batches, self.ready.len(), &self.retries, &self.held));
         into.value((self.burst.deadline(), self.stirred));
+        into.value((self.brake_files, self.weighing()));
         // Errors are seldom, and have no order of their own.
         if !self.problems.is_empty() {
             into.value(format!("{:?}", self.problems));

@@ -31,6 +31,10 @@ pub(super) struct News {
     waits: bool,
     /// Whether it came with much else at once.
     pub(super) of_burst: bool,
+    /// Whether it is put aside: it waits for a person, and its frames count it so.
+    pub(super) is_aside: bool,
+    /// Whether it was gathered with other deletes and they were found to be few.
+    pub(super) is_weighed: bool,
 }
 
 /// What waits for one path.
@@ -61,6 +65,15 @@ pub(super) enum Stage {
     Removal,
     /// Another role, or a person's word: the folder only sends.
     Role,
+    /// A person's word on what a peer deletes, or to know how much that is.
+    Held,
+}
+
+impl Stage {
+    /// Tells whether it waits for a person.
+    pub(super) fn is_a_persons(&self) -> bool {
+        matches!(self, Self::Role | Self::Held)
+    }
 }
 
 /// What considering the first news came to.
@@ -77,7 +90,8 @@ impl News {
     /// Makes news of what our own index holds.
     pub(super) fn ours(record: Record) -> Self {
         let (also, waits, of_burst) = (Vec::new(), false, false);
-        Self { from: From::Index, record, also, waits, of_burst }
+        let (is_aside, is_weighed) = (false, false);
+        Self { from: From::Index, record, also, waits, of_burst, is_aside, is_weighed }
     }
 }
 
@@ -108,6 +122,7 @@ impl Pending {
                 }
             }
             into.value((news.also.len(), news.waits, news.of_burst));
+            into.value((news.is_aside, news.is_weighed));
         }
         // Which fetch it is says nothing: a ticket is only ever repeated.
         into.value(std::mem::discriminant(&self.stage));
@@ -134,6 +149,10 @@ impl Pending {
             Stage::Overtook => "waiting for what was told before it".to_owned(),
             Stage::Removal => "a removal, waiting for what was told before it".to_owned(),
             Stage::Role => "not taken, since the folder only sends".to_owned(),
+            Stage::Held => {
+                "a delete among many at once, waiting for a decision; see: syncctl held ls"
+                    .to_owned()
+            }
         }
     }
 }
@@ -154,13 +173,15 @@ impl Engine {
                 && record.version.seen(self.me) < self.counters.start
         });
         let (number, after) = (offer.number, offer.after);
-        if !lawful || !state.incoming.open(number, offer.records.len(), offer.upto) {
+        let upto = offer.upto.clone();
+        if !lawful || !state.incoming.open(number, offer.records.len(), upto) {
             let why = "it offered what no peer may offer";
             self.actions.push_back(Action::Cut { peer, why });
             return Ok(());
         }
         state.incoming.rules_in(after);
         self.gate_moved |= state.incoming.was_overtaken(number);
+        self.gather(now, peer, &offer);
         let from = From::Peer { peer, frame: number, after };
         let of_burst = self.burst.heard(now, number, offer.records.len(), offer.more);
         let mut paths = Vec::with_capacity(offer.records.len());
@@ -177,7 +198,7 @@ impl Engine {
         for path in paths {
             self.consider(&path, draft)?;
         }
-        Ok(())
+        self.weigh_due(now, draft)
     }
 
     /// Folds a record into news of the same peer that waits, when one of the two has seen the
@@ -195,6 +216,7 @@ impl Engine {
         });
         let Some((at, seen)) = found else { return false };
         self.mark_removal(path, false);
+        let was_aside = self.mark_aside(path, at, false);
         let Some(pending) = self.pending.get_mut(path) else { return false };
         let news = &mut pending.news[at];
         if seen {
@@ -204,6 +226,7 @@ impl Engine {
             news.from = From::Peer { peer, frame: frame.max(before), after };
             news.record = record.clone();
             news.of_burst = of_burst;
+            news.is_weighed = false;
             if at == 0 {
                 pending.stage = Stage::Fresh;
                 pending.staged = None;
@@ -213,6 +236,10 @@ impl Engine {
             self.removals.remove(path);
         }
         self.mark_removal(path, self.removals.contains(path));
+        if seen && was_aside {
+            // With the frame that it stands for now.
+            self.mark_aside(path, at, true);
+        }
         true
     }
 
@@ -255,7 +282,12 @@ impl Engine {
     pub(super) fn queue(&mut self, path: &RelPath, news: News) {
         let fresh =
             || Pending { news: VecDeque::new(), stage: Stage::Fresh, staged: None, failed: 0 };
-        self.pending.entry(path.clone()).or_insert_with(fresh).news.push_back(news);
+        let pending = self.pending.entry(path.clone()).or_insert_with(fresh);
+        pending.news.push_back(news);
+        if pending.stage == Stage::Held {
+            // It may have something to say of what waits.
+            pending.stage = Stage::Fresh;
+        }
         if self.removals.contains(path) {
             self.mark_removal(path, true);
         }
@@ -372,6 +404,7 @@ impl Engine {
                 self.pending.remove(path);
                 return Ok(());
             };
+            self.mark_aside(path, 0, false);
             match self.next_for(path, &news, draft)? {
                 Next::Working => return Ok(()),
                 Next::Done => {
@@ -379,6 +412,12 @@ impl Engine {
                     self.show_unsupported(path, draft)?;
                 }
                 Next::Wait(stage) => {
+                    if stage == Stage::Held {
+                        self.mark_aside(path, 0, true);
+                        if self.others_first(path) {
+                            continue;
+                        }
+                    }
                     if let Stage::After(other) = &stage {
                         self.waiting.entry(other.clone()).or_default().insert(path.clone());
                     } else if matches!(stage, Stage::Gate | Stage::Overtook | Stage::Role) {

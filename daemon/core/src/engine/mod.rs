@@ -10,6 +10,7 @@
 //! - An observation older than our own last work on its path is discarded and looked at again.
 //! - Equal events in equal order give equal actions.
 
+mod brake;
 mod burst;
 mod copies;
 mod deciding;
@@ -61,6 +62,11 @@ pub struct EngineConfig {
     pub rule_files: BTreeSet<RelPath>,
     /// Whether the machine has stopped without warning since this store was last used.
     pub shaken: bool,
+    /// With more files than this, and more than half of all, what a peer deletes at once waits for
+    /// a person; `None`: peers delete as they like.
+    pub brake_files: Option<usize>,
+    /// The device that the folder was taken from.
+    pub taken_from: Option<DeviceId>,
 }
 
 /// One folder's state machine.
@@ -105,6 +111,11 @@ pub struct Engine {
     bytes_durable: Seq,
     ready: VecDeque<Job>,
     burst: burst::Burst,
+    /// With how many files the brake stops what a peer deletes at once.
+    brake_files: Option<usize>,
+    taken_from: Option<DeviceId>,
+    /// What peers delete while more of it is coming.
+    gathers: BTreeMap<DeviceId, brake::Gather>,
     /// Whether much was touched here and is still to be looked at.
     stirred: bool,
     batches: usize,
@@ -178,6 +189,8 @@ struct Peer {
     covers: Version,
     /// The first frame that held back removals when they were last considered.
     blocked: u64,
+    /// When it told much at once.
+    bustle: brake::Bustle,
 }
 
 /// Most jobs handed out in one batch, see [`crate::model::limits::BATCH_FILES_MAX`].
@@ -220,6 +233,9 @@ impl Engine {
             bytes_durable: last,
             ready: VecDeque::new(),
             burst: burst::Burst::default(),
+            brake_files: config.brake_files,
+            taken_from: config.taken_from,
+            gathers: BTreeMap::new(),
             stirred: false,
             batches: 0,
             retries: BTreeMap::new(),
@@ -263,7 +279,7 @@ impl Engine {
             Event::PeerUp { peer, hello } => self.peer_up(peer, &hello, &mut draft)?,
             Event::PeerDown { peer } => self.peer_down(peer, &mut draft)?,
             Event::Offered { peer, offer } => self.offered(now, peer, offer, &mut draft)?,
-            Event::Acked { peer, frames, sent } => self.acked(peer, &frames, sent),
+            Event::Acked { peer, frames, aside, sent } => self.acked(peer, &frames, &aside, sent),
             Event::Fetched { ticket, outcome } => {
                 self.fetched(now, ticket, outcome, &mut draft)?;
             }
@@ -282,10 +298,11 @@ impl Engine {
             Event::RulesChanged { scope, rule_files } => {
                 self.rules_changed(scope, rule_files, &mut draft)?;
             }
-            Event::SharedWith { devices } => self.shared = devices,
+            Event::SharedWith { devices } => self.shared_with(devices, &mut draft),
             Event::CountersReserved { counters } => self.counters = counters,
             Event::Approved => self.approve(&mut draft)?,
             Event::Rejected => self.reject(&mut draft)?,
+            Event::Decided { peer, approved } => self.decide(peer, approved, &mut draft)?,
             Event::Paused { paused } => {
                 self.paused = paused;
                 self.gate_moved = true;
@@ -328,7 +345,7 @@ impl Engine {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tick> {
         let retry = self.retries.keys().next().copied();
-        [retry, self.burst.deadline()].into_iter().flatten().min()
+        [retry, self.burst.deadline(), self.weighing()].into_iter().flatten().min()
     }
 
     fn wake_due(&mut self, now: Tick, draft: &mut Draft<'_, impl Index>) -> Result<(), IndexError> {
@@ -338,6 +355,7 @@ impl Engine {
                 self.consider(&path, draft)?;
             }
         }
+        self.weigh_due(now, draft)?;
         let jobs = self.burst.due(now);
         self.hand_out(jobs);
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::draft::Draft;
-use super::incoming::{Pending, Stage};
+use super::incoming::Pending;
 use super::{Action, Engine, FolderHello, Peer, PeerState, Problem};
 use crate::flow::index::{Cursor, Index, IndexError};
 use crate::flow::offer::{Change, INTERACTIVE_RECORDS_MAX, Lane, Outgoing, lane_of};
@@ -54,6 +54,7 @@ impl Engine {
             dropable: acked,
             covers: Version::NEW,
             blocked: 0,
+            bustle: super::brake::Bustle::default(),
         };
         self.peers.insert(peer, state);
         self.gate_moved = true;
@@ -67,6 +68,7 @@ impl Engine {
     ) -> Result<(), IndexError> {
         if self.peers.remove(&peer).is_some() {
             self.overruling.remove(&peer);
+            self.gathers.remove(&peer);
             if let Some(word) = &mut self.word {
                 word.heard.remove(&peer);
             }
@@ -80,8 +82,29 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn acked(&mut self, peer: DeviceId, frames: &[(u64, u64)], sent: u64) {
+    /// Takes note of whom the folder is shared with from now on.
+    pub(super) fn shared_with(
+        &mut self,
+        devices: BTreeSet<DeviceId>,
+        draft: &mut Draft<'_, impl Index>,
+    ) {
+        if draft.marks().brakes.keys().any(|peer| !devices.contains(peer)) {
+            draft.marks_mut().brakes.retain(|peer, _| devices.contains(peer));
+        }
+        self.shared = devices;
+    }
+
+    pub(super) fn acked(
+        &mut self,
+        peer: DeviceId,
+        frames: &[(u64, u64)],
+        aside: &[(u64, u64)],
+        sent: u64,
+    ) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
+        for (first, last) in aside {
+            state.outgoing.take_aside(*first, *last);
+        }
         let mut moved = false;
         for (first, last) in frames {
             moved |= state.outgoing.take_ack(*first, *last);
@@ -140,6 +163,7 @@ impl Engine {
                 state.outgoing.covered_changed(covered, &state.covers, self.me);
             }
         }
+        self.brakes_are_off(&told_all, draft);
         self.heard_all(&told_all, draft)
     }
 
@@ -184,7 +208,7 @@ impl Engine {
             let covered = self.covered_with(&adopted);
             let (durable, committed) = (self.durable, self.committed);
             let Some(state) = self.peers.get_mut(&peer) else { continue };
-            let frames = state.incoming.acks(durable);
+            let (frames, aside) = (state.incoming.acks(durable), state.incoming.asides());
             while state.outgoing.has_news(durable) && state.outgoing.room() > 0 {
                 let limit = state.outgoing.room();
                 let told = state.outgoing.told();
@@ -227,9 +251,9 @@ impl Engine {
             {
                 self.actions.push_back(Action::Offer { peer, lane: Lane::Interactive, offer });
             }
-            if !frames.is_empty() {
+            if !frames.is_empty() || !aside.is_empty() {
                 let sent = state.outgoing.frames_sent();
-                self.actions.push_back(Action::Ack { peer, frames, sent });
+                self.actions.push_back(Action::Ack { peer, frames, aside, sent });
             }
         }
         Ok(())
@@ -269,11 +293,13 @@ impl Engine {
                 connected: true,
                 acked: state.outgoing.acked(),
                 settled: !state.incoming.is_busy(),
+                aside: state.outgoing.aside(),
             },
             None => PeerState {
                 connected: false,
                 acked: index.marks()?.acked.get(&peer).copied().unwrap_or(0),
                 settled: true,
+                aside: 0,
             },
         })
     }
@@ -293,7 +319,7 @@ impl Engine {
     /// Returns how many files are wanted, and their bytes.
     #[must_use]
     pub fn need(&self) -> (u64, u64) {
-        let taken = |pending: &&Pending| pending.stage != Stage::Role;
+        let taken = |pending: &&Pending| !pending.stage.is_a_persons();
         self.pending
             .values()
             .filter(taken)
@@ -321,7 +347,7 @@ impl Engine {
     /// Tells whether anything is under way: looks, jobs, fetches, news.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.pending.values().all(|pending| pending.stage == Stage::Role)
+        self.pending.values().all(|pending| pending.stage.is_a_persons())
             && self.flights.is_empty()
             && self.looks.is_empty()
             && self.durable >= self.committed

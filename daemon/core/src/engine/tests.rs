@@ -1,10 +1,11 @@
 //! Many records at once, and what needs a fetch under way to go wrong.
 
+mod brake;
 mod held;
 
 use std::collections::BTreeSet;
 
-use super::{Action, Engine, EngineConfig, Event, FolderHello};
+use super::{Action, Engine, EngineConfig, Event, FolderHello, Notice};
 use crate::flow::index::{Known, MemIndex};
 use crate::flow::offer::{Offer, Upto};
 use crate::flow::settle::{Job, Placed, Step};
@@ -23,11 +24,21 @@ struct Folder {
     engine: Engine,
     index: MemIndex,
     settled: usize,
+    now: Tick,
     acked: BTreeSet<u64>,
+    /// Frames that were said to be put aside.
+    aside: BTreeSet<u64>,
+    /// How often a person was told that a peer's deletes wait.
+    asked: usize,
 }
 
 impl Folder {
     fn new() -> Self {
+        Self::braked(None)
+    }
+
+    /// A folder whose brake stops what deletes more files than so many at once.
+    fn braked(brake_files: Option<usize>) -> Self {
         let index = MemIndex::default();
         let config = EngineConfig {
             me: Writer { device: DeviceId([1; 32]), incarnation: Incarnation(1) },
@@ -36,14 +47,30 @@ impl Folder {
             shared: [THEM.device].into(),
             rule_files: BTreeSet::new(),
             shaken: false,
+            brake_files,
+            taken_from: None,
         };
         let engine = Engine::new(config, &index).unwrap();
-        Self { engine, index, settled: 0, acked: BTreeSet::new() }
+        let (acked, aside) = (BTreeSet::new(), BTreeSet::new());
+        Self { engine, index, settled: 0, now: Tick(0), acked, aside, asked: 0 }
     }
 
     /// Tells the engine something and does all it orders.
     fn tell(&mut self, event: Event) {
-        self.engine.handle(Tick(0), event, &mut self.index).unwrap();
+        self.engine.handle(self.now, event, &mut self.index).unwrap();
+        self.obey();
+    }
+
+    /// Lets time pass until nothing is due any more.
+    fn rest(&mut self) {
+        while let Some(due) = self.engine.next_deadline() {
+            self.now = due;
+            self.engine.wake(due, &mut self.index).unwrap();
+            self.obey();
+        }
+    }
+
+    fn obey(&mut self) {
         while let Some(action) = self.engine.next_action() {
             let answer = match action {
                 Action::Fetch { ticket, .. } => Event::Fetched { ticket, outcome: Ok(()) },
@@ -53,8 +80,16 @@ impl Folder {
                     Event::Settled { outcomes }
                 }
                 Action::Persist { seq } => Event::Persisted { seq },
-                Action::Ack { frames, .. } => {
-                    self.acked.extend(frames.iter().flat_map(|(first, last)| *first..=*last));
+                Action::Ack { frames, aside, .. } => {
+                    let all = |ranges: Vec<(u64, u64)>| {
+                        ranges.into_iter().flat_map(|(first, last)| first..=last)
+                    };
+                    self.acked.extend(all(frames));
+                    self.aside.extend(all(aside));
+                    continue;
+                }
+                Action::Tell(Notice::HeldOf { .. }) => {
+                    self.asked += 1;
                     continue;
                 }
                 Action::Look { .. }
@@ -65,7 +100,7 @@ impl Folder {
                 | Action::Halt
                 | Action::Tell(_) => continue,
             };
-            self.engine.handle(Tick(0), answer, &mut self.index).unwrap();
+            self.engine.handle(self.now, answer, &mut self.index).unwrap();
         }
     }
 

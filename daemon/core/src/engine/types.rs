@@ -110,6 +110,8 @@ pub enum Event {
         peer: DeviceId,
         /// Ranges of frame numbers, both ends included.
         frames: Vec<(u64, u64)>,
+        /// Ranges of frames that it has put aside, until a person has decided there.
+        aside: Vec<(u64, u64)>,
         /// How many frames the peer itself had sent by then.
         sent: u64,
     },
@@ -171,6 +173,13 @@ pub enum Event {
     Approved,
     /// A person says that the held deletes are not meant: the files come back from peers.
     Rejected,
+    /// A person says whether the deletes of a peer that wait here are meant.
+    Decided {
+        /// Whose.
+        peer: DeviceId,
+        /// Whether they are; if not, what they would have deleted is written above them.
+        approved: bool,
+    },
     /// The root that was lost is there again, attested.
     RootIsBack,
     /// What this device does in the folder. Comes before the first look.
@@ -256,6 +265,8 @@ pub enum Action {
         peer: DeviceId,
         /// Ranges of frame numbers, both ends included.
         frames: Vec<(u64, u64)>,
+        /// Ranges of frames that are put aside, until a person has decided here.
+        aside: Vec<(u64, u64)>,
         /// How many frames we have sent so far.
         sent: u64,
     },
@@ -304,6 +315,13 @@ pub enum Notice {
     },
     /// All that was there before the folder was joined has been joined.
     Joined,
+    /// A peer deletes so much at once that a person must say whether that is meant.
+    HeldOf {
+        /// Who.
+        peer: DeviceId,
+        /// How many files.
+        files: u64,
+    },
     /// A scan found so much gone that a person must say whether that is meant.
     Held {
         /// How many paths.
@@ -333,4 +351,6 @@ pub struct PeerState {
     pub acked: Seq,
     /// Whether all its news is settled here.
     pub settled: bool,
+    /// How many of our changes it has put aside, until a person has decided there.
+    pub aside: usize,
 }

@@ -77,6 +77,8 @@ pub struct Outgoing {
 struct Waiting {
     records: usize,
     acked: bool,
+    /// Whether the peer has put it aside.
+    aside: bool,
     upto: Option<Seq>,
 }
 
@@ -260,25 +262,45 @@ impl Outgoing {
             into.frame(from, to, *number);
         }
         for frame in self.waiting.values() {
-            into.value((frame.records, frame.acked, frame.upto.is_some()));
+            into.value((frame.records, frame.acked, frame.aside, frame.upto.is_some()));
             into.seq(from, store, frame.upto.unwrap_or(0));
         }
     }
 
     fn frame(&mut self, records: Vec<(RelPath, Record)>, upto: Option<Upto>) -> Offer {
         self.number += 1;
-        let waiting =
-            Waiting { records: records.len(), acked: false, upto: upto.as_ref().map(|u| u.seq) };
+        let waiting = Waiting {
+            records: records.len(),
+            acked: false,
+            aside: false,
+            upto: upto.as_ref().map(|u| u.seq),
+        };
         self.in_flight += records.len();
         self.waiting.insert(self.number, waiting);
         Offer { number: self.number, after: self.rules_frame, records, upto, more: false }
+    }
+
+    /// Hears that the peer has put frames `first..=last` aside, until a person has decided there:
+    /// they are not acknowledged, and the window is free of them.
+    pub fn take_aside(&mut self, first: u64, last: u64) {
+        for (_, frame) in self.waiting.range_mut(first..=last.max(first)) {
+            if !frame.acked && !std::mem::replace(&mut frame.aside, true) {
+                self.in_flight -= frame.records;
+            }
+        }
+    }
+
+    /// Returns how many records are in frames that the peer has put aside and not acknowledged.
+    #[must_use]
+    pub fn aside(&self) -> usize {
+        self.waiting.values().filter(|f| f.aside && !f.acked).map(|f| f.records).sum()
     }
 
     /// Takes an acknowledgement of frames `first..=last`; returns whether [`Outgoing::acked`]
     /// moved. Numbers that were never sent are nothing.
     pub fn take_ack(&mut self, first: u64, last: u64) -> bool {
         for (_, frame) in self.waiting.range_mut(first..=last.max(first)) {
-            if !std::mem::replace(&mut frame.acked, true) {
+            if !std::mem::replace(&mut frame.acked, true) && !frame.aside {
                 self.in_flight -= frame.records;
             }
         }

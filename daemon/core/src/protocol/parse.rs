@@ -70,10 +70,11 @@ pub(super) fn frame(twin: FrameTwin<'_>) -> Parsed<Frame> {
             let offer = Offer { number, after, records, upto: upto.transpose()?, more };
             Frame::Offer { tag: tag(t)?, offer, inline }
         }
-        FrameTwin::Ack { tag: t, frames, sent } => {
-            let ordered = frames.0.iter().all(|(first, last)| first <= last);
+        FrameTwin::Ack { tag: t, frames, aside, sent } => {
+            let mut ranges = frames.0.iter().chain(&aside.0);
+            let ordered = ranges.all(|(first, last)| first <= last);
             check(ordered, "a range that ends before it begins")?;
-            Frame::Ack { tag: tag(t)?, frames: frames.0, sent }
+            Frame::Ack { tag: tag(t)?, frames: frames.0, aside: aside.0, sent }
         }
         FrameTwin::Want { request, folder: id, items } => {
             Frame::Want(Want { request, folder: folder(id)?, items: items_of(items.0)? })

@@ -49,12 +49,14 @@ pub enum Frame {
         /// Bytes of small contents in it.
         inline: Vec<(ContentId, Vec<u8>)>,
     },
-    /// Frames that are settled and durable. Interactive lane.
+    /// Frames that are settled and durable, or put aside. Interactive lane.
     Ack {
         /// Which folder, and which begin of it.
         tag: Tag,
         /// Ranges of frame numbers, both ends included.
         frames: Vec<(u64, u64)>,
+        /// Ranges of frames that are put aside, until a person has decided.
+        aside: Vec<(u64, u64)>,
         /// How many offers the sender had sent by then.
         sent: u64,
     },

@@ -62,6 +62,7 @@ pub(super) enum FrameTwin<'a> {
         #[serde(borrow)]
         tag: TagTwin<'a>,
         frames: List<(u64, u64), ACK_RANGES_MAX>,
+        aside: List<(u64, u64), ACK_RANGES_MAX>,
         sent: u64,
     },
     Want {
@@ -222,9 +223,10 @@ impl<'a> From<&'a Frame> for FrameTwin<'a> {
             },
             Frame::Unready { folder } => Self::Unready { folder: folder.as_str() },
             Frame::Offer { tag, offer, inline } => offer_twin(tag, offer, inline),
-            Frame::Ack { tag, frames, sent } => {
+            Frame::Ack { tag, frames, aside, sent } => {
                 let frames = frames.iter().copied().collect();
-                Self::Ack { tag: tag_twin(tag), frames, sent: *sent }
+                let aside = aside.iter().copied().collect();
+                Self::Ack { tag: tag_twin(tag), frames, aside, sent: *sent }
             }
             Frame::Want(want) => Self::Want {
                 request: want.request,

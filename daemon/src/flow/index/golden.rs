@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use syncd_core::flow::digest::{Block, BlockList};
-use syncd_core::flow::index::{Cursor, Marks};
+use syncd_core::flow::index::{Brake, Cursor, Marks};
 use syncd_core::model::{
     Actor, BlockId, ContentId, Entry, Kind, Local, Standing, StoreId, Version,
 };
@@ -84,10 +84,14 @@ fn rows_have_these_bytes() {
     marks.cursors.insert(device(1), Cursor { store: StoreId(4), seq: 5 });
     marks.acked.insert(device(1), 6);
     marks.surveyed = true;
+    marks.brakes.insert(device(1), Brake::Held { files: 3000 });
     let bytes = encode_marks(&marks);
     let (ones, store, incarnation) = ("01".repeat(32), "0400000000000000", "0700000000000000");
     let words = format!("01{ones}0100{incarnation}00");
-    assert_eq!(hex(&bytes), format!("01{words}010003") + &format!("0100{store}0501000601"));
+    assert_eq!(
+        hex(&bytes),
+        format!("01{words}010003") + &format!("0100{store}0501000601010000b817")
+    );
     assert_eq!(decode_marks(&bytes).unwrap(), marks);
 }
 

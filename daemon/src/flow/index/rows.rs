@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use syncd_core::flow::digest::{Block, BlockList};
-use syncd_core::flow::index::{Cursor, Marks};
+use syncd_core::flow::index::{Brake, Cursor, Marks};
 use syncd_core::model::{BlockId, Entry, Kind, RelPath, Seq, StoreId};
 
 use super::codec::{Malformed, Reader, put_bytes, put_uint};
@@ -180,6 +180,17 @@ pub(super) fn encode_marks(marks: &Marks) -> Vec<u8> {
         put_uint(&mut body, *seq);
     }
     body.push(u8::from(marks.surveyed));
+    put_uint(&mut body, marks.brakes.len() as u64);
+    for (device, brake) in &marks.brakes {
+        put_uint(&mut body, words.device(*device));
+        let (state, files) = match brake {
+            Brake::Held { files } => (0, *files),
+            Brake::Approved => (1, 0),
+            Brake::Rejected => (2, 0),
+        };
+        body.push(state);
+        put_uint(&mut body, files);
+    }
     let mut out = vec![ROW_VERSION];
     words.put(&mut out);
     out.append(&mut body);
@@ -206,8 +217,20 @@ pub(super) fn decode_marks(bytes: &[u8]) -> Result<Marks, Malformed> {
         1 => true,
         _ => return Err(Malformed::Wrong("a mark is neither set nor not")),
     };
+    let mut brakes = BTreeMap::new();
+    for _ in 0..from.count(3)? {
+        let device = words.device_in(&mut from)?;
+        let (state, files) = (from.byte()?, from.uint()?);
+        let brake = match (state, files) {
+            (0, files) => Brake::Held { files },
+            (1, 0) => Brake::Approved,
+            (2, 0) => Brake::Rejected,
+            _ => return Err(Malformed::Wrong("a brake is in no known state")),
+        };
+        brakes.insert(device, brake);
+    }
     from.end()?;
-    Ok(Marks { covered, cursors, acked, surveyed })
+    Ok(Marks { covered, cursors, acked, surveyed, brakes })
 }
 
 /// Encodes a block list as parts; there is at least one.

@@ -1,6 +1,6 @@
 //! Entries for tests, made from a seed.
 
-use syncd_core::flow::index::{Batch, Cursor, Marks};
+use syncd_core::flow::index::{Batch, Brake, Cursor, Marks};
 use syncd_core::model::{
     Actor, ContentId, DeviceId, Dot, Entry, Incarnation, Kind, Local, Record, RelPath, Seq,
     Standing, StatKey, StoreId, Version, Writer,
@@ -159,6 +159,10 @@ pub(super) fn marks(dice: &mut Dice) -> Marks {
         marks.acked.insert(device(name + 1), dice.below(1 << 40));
     }
     marks.surveyed = dice.one_in(2);
+    let brakes = [Brake::Held { files: dice.below(1 << 40) }, Brake::Approved, Brake::Rejected];
+    if dice.one_in(2) {
+        marks.brakes.insert(device(7), brakes[dice.below(3) as usize]);
+    }
     marks
 }
 

@@ -89,7 +89,9 @@ impl FrontDesk {
         }
         // Remembered before anything is joined: a crash must not let the files differ unasked.
         let favour = request.prefer.and_then(favour);
+        let giver = Some(&offers[..]).filter(|offers| offers.len() == 1).map(|offers| offers[0].0);
         join::begin(&self.daemon.ledger, &id, favour)
+            .and_then(|()| join::takes_from(&self.daemon.ledger, &id, giver))
             .map_err(|error| ApiError::could_not(chain(&error)))?;
         let (path, folder_id) = (target.path.clone(), id.clone());
         blocking(move || make(&target, &folder_id)).await??;

@@ -9,6 +9,7 @@ use syncd_home::{Config, FolderConfig};
 use super::folders::{no_ignores, stored_role};
 use super::places::{self, Place};
 use super::{FrontDesk, blocking, chain, ignores};
+use crate::run::folder::join;
 use crate::world::disk::{Root, Single};
 
 impl FrontDesk {
@@ -59,6 +60,8 @@ impl FrontDesk {
             devices,
             ..FolderConfig::new(id, place.path)
         };
+        join::takes_from(&self.daemon.ledger, &settings.id, None)
+            .map_err(|error| ApiError::could_not(chain(&error)))?;
         self.keep_folder(settings.clone()).await?;
         let folder = self.begin(settings)?;
         let folder = self.shown_folder(&folder).await;

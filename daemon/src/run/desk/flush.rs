@@ -36,7 +36,13 @@ struct Progress {
     device: DeviceId,
     acked: Seq,
     is_done: bool,
+    /// How many deletes it has put aside.
+    aside: usize,
 }
+
+/// A device that has put deletes aside for so long waits for a person; before that it may only be
+/// counting them.
+const ASIDE_MIN: Duration = Duration::from_secs(15);
 
 /// Waits until a folder that was just added has started.
 async fn started(folder: &Folder, deadline: tokio::time::Instant) -> Result<Parts, ApiError> {
@@ -135,16 +141,24 @@ impl FrontDesk {
         let seq = settled
             .map_err(|_| late(&format!("'{}': this device's own changes", folder.id())))?
             .ok_or_else(|| stopped(folder))?;
+        let mut aside_since = None;
         loop {
             self.refuse_held(folder).await?;
             let progress = self.progress(goal, seq).await?;
             if progress.iter().all(|progress| progress.is_done) {
                 break;
             }
-            if tokio::time::Instant::now() >= deadline {
+            let now = tokio::time::Instant::now();
+            let kept = progress.iter().find(|progress| !progress.is_done && progress.aside > 0);
+            let since = kept.map(|_| *aside_since.get_or_insert(now));
+            aside_since = since;
+            if let Some(kept) = kept.filter(|_| now >= deadline || Some(now - ASIDE_MIN) >= since) {
+                return Err(self.kept(folder, config, kept));
+            }
+            if now >= deadline {
                 return Err(self.lateness(goal, config, progress, seq).await);
             }
-            let next = tokio::time::Instant::now() + POLL_EVERY;
+            let next = now + POLL_EVERY;
             tokio::time::sleep_until(next.min(deadline)).await;
         }
         let files = remember(&index).await.map_or(0, |remembered| remembered.summary.files);
@@ -158,6 +172,16 @@ impl FrontDesk {
             .collect();
         devices.sort_by(|a, b| (&a.name, &a.device_id).cmp(&(&b.name, &b.device_id)));
         Ok(FlushedFolder { id: folder.id().to_string(), files, devices })
+    }
+
+    /// Refuses because deletes wait for a person on another device.
+    fn kept(&self, folder: &Folder, config: &Config, kept: &Progress) -> ApiError {
+        let (name, id) = (self.name_of(config, kept.device), folder.id());
+        ApiError::needs_person(format!(
+            "{name} holds {} deletes of the folder '{id}' until a person has decided there; on \
+             {name}, see: syncctl held ls",
+            kept.aside
+        ))
     }
 
     /// Refuses when deletes wait for a person.
@@ -194,23 +218,28 @@ impl FrontDesk {
             let marks = thread.index().marks().ok()?;
             let state = |device: DeviceId| {
                 let state = thread.engine.peer_state(device, thread.index()).ok()?;
-                Some((device, state.acked))
+                Some((device, state))
             };
             Some((marks, devices.into_iter().filter_map(state).collect::<Vec<_>>()))
         });
         let Some((marks, states)) = states.await.flatten() else {
             // A thread that is busy may be asked again; one that is gone may not.
             at_work(&goal.folder)?;
-            let unknown =
-                |device: &DeviceId| Progress { device: *device, acked: 0, is_done: false };
+            let unknown = |device: &DeviceId| Progress {
+                device: *device,
+                acked: 0,
+                is_done: false,
+                aside: 0,
+            };
             return Ok(goal.devices.iter().map(unknown).collect());
         };
         Ok(states
             .into_iter()
-            .map(|(device, acked)| Progress {
+            .map(|(device, state)| Progress {
                 device,
-                acked,
-                is_done: acked >= seq && self.has_accepted(goal.folder.id(), device, &marks),
+                acked: state.acked,
+                is_done: state.acked >= seq && self.has_accepted(goal.folder.id(), device, &marks),
+                aside: state.aside,
             })
             .collect())
     }

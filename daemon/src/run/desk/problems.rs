@@ -33,6 +33,11 @@ pub(super) fn problems_of(
         };
         say(&root, why, &remedy);
     }
+    if standing.read_only && standing.halted.is_none() {
+        let what =
+            "its file system is mounted read-only: what others change waits, nothing is lost";
+        say(&root, what, "mount it writable; it goes on by itself");
+    }
     if let Some(bad) = &standing.bad_rules {
         say(&bad.file, &bad.what, "mend it; until then the last good rules hold");
     }
@@ -43,13 +48,27 @@ pub(super) fn problems_of(
     for (path, (what, remedy)) in &standing.problems {
         say(path, what, remedy);
     }
-    for (path, problem) in inside {
+    // One sentence is enough of what it does to every file.
+    let is_said = |problem: &Problem| standing.read_only && is_of_disk(problem);
+    for (path, problem) in inside.iter().filter(|(_, problem)| !is_said(problem)) {
         let (what, remedy) = told(problem);
         say(path, &what, remedy);
     }
     shown.sort();
     shown.dedup();
     shown
+}
+
+/// Tells whether a disk that takes no writes may be behind a problem.
+fn is_of_disk(problem: &Problem) -> bool {
+    matches!(
+        problem,
+        Problem::Pull(PullError::Disk)
+            | Problem::Settle(SettleError::Trouble {
+                trouble: Trouble::ReadOnly | Trouble::Disk,
+                ..
+            })
+    )
 }
 
 /// Tells whether a folder stands still for a fault of syncd's own things, not of its root.
@@ -135,6 +154,11 @@ mod tests {
         let paths: Vec<&str> = shown.iter().map(|p| p.path.path.as_str()).collect();
         assert_eq!(paths, [".stignore", "a", "b", "z"]);
         assert_eq!(shown[1].what, "a is open for writing");
+        standing.read_only = true;
+        let disk = (path("c"), Problem::Pull(PullError::Disk));
+        let shown = problems_of(&id, &plain, &standing, &[disk.clone(), busy("a")]);
+        let paths: Vec<&str> = shown.iter().map(|p| p.path.path.as_str()).collect();
+        assert_eq!(paths, ["", ".stignore", "a", "z"], "one sentence for the whole folder");
         standing.halted = Some("the folder's root is gone".into());
         let first = problems_of(&id, &plain, &standing, &[]).remove(0);
         assert_eq!(first.path.path, "", "the folder as a whole");

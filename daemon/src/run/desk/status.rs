@@ -9,7 +9,7 @@ use syncd_api::{
     Status,
 };
 use syncd_core::engine::{PeerState, Problem};
-use syncd_core::flow::index::{Index, Known, Marks};
+use syncd_core::flow::index::{Brake, Index, Known, Marks};
 use syncd_core::model::{DeviceId, FolderId, Kind, RelPath, Seq};
 use syncd_home::{Config, FolderConfig};
 
@@ -88,12 +88,14 @@ impl FrontDesk {
     async fn status_of(&self, folder: &Folder, config: &Config) -> FolderStatus {
         let seen = self.see(folder, config).await;
         let state = seen.state();
-        let problems = problems_of(
+        let mut problems = problems_of(
             folder.id(),
             &|path| shown(folder, path),
             &seen.standing,
             seen.inside_problems(),
         );
+        problems.extend(self.kept_elsewhere(config, &seen));
+        let braked = seen.braked();
         let summary = seen.remembered.map(|r| r.summary).unwrap_or_default();
         let inside = seen.inside.unwrap_or_default();
         FolderStatus {
@@ -109,10 +111,26 @@ impl FrontDesk {
             out_of_sync: inside.refused,
             local_changes: summary.withheld,
             conflicts: summary.conflicts,
-            held: u64::from(inside.held > 0) + u64::from(seen.standing.held_rules.is_some()),
+            held: u64::from(inside.held > 0)
+                + u64::from(seen.standing.held_rules.is_some())
+                + braked,
             devices: seen.devices,
             problems,
         }
+    }
+
+    /// Says who waits for a person before it deletes what was deleted here.
+    fn kept_elsewhere(&self, config: &Config, seen: &Seen) -> Vec<Shown> {
+        let peers = seen.inside.iter().flat_map(|inside| &inside.peers);
+        let waiting = peers.filter(|(_, state)| state.aside > 0).map(|(device, state)| {
+            let name = self.name_of(config, *device);
+            Shown {
+                path: PathText::of(b""),
+                what: format!("{name} waits for a person before it takes {} deletes", state.aside),
+                remedy: format!("decide on {name}, with: syncctl held ls"),
+            }
+        });
+        waiting.collect()
     }
 
     /// Looks at a folder from all sides.
@@ -168,6 +186,7 @@ impl FrontDesk {
                 connected: false,
                 acked: marks.acked.get(&device).copied().unwrap_or(0),
                 settled: true,
+                aside: 0,
             });
             let accepted = self.has_accepted(id, device, &marks);
             let in_sync = accepted && state.acked >= last && state.settled;
@@ -221,6 +240,12 @@ impl Seen {
         self.inside.as_ref().map_or(&[], |inside| &inside.problems)
     }
 
+    /// Counts the devices whose deletes wait here for a person.
+    fn braked(&self) -> u64 {
+        let brakes = self.remembered.iter().flat_map(|r| r.marks.brakes.values());
+        brakes.filter(|brake| matches!(brake, Brake::Held { .. })).count() as u64
+    }
+
     /// Says in one word what the folder is doing.
     pub(super) fn state(&self) -> FolderState {
         if self.config.paused {
@@ -236,7 +261,7 @@ impl Seen {
         let Some(inside) = &self.inside else {
             return FolderState::Scanning;
         };
-        if inside.held > 0 || self.standing.held_rules.is_some() {
+        if inside.held > 0 || self.standing.held_rules.is_some() || self.braked() > 0 {
             return FolderState::Held;
         }
         if self.standing.scanning > 0 {

@@ -12,11 +12,11 @@ use syncd_core::engine::{Engine, EngineConfig, Event, Intended};
 use syncd_core::flow::plan::conflict;
 use syncd_core::flow::settle::Becoming;
 use syncd_core::model::{DeviceId, RelPath, Writer};
-use syncd_home::FolderConfig;
+use syncd_home::{FolderConfig, Topology};
 
 use super::thread::ruling::rules_fact;
 use super::thread::{FolderThread, Workers};
-use super::{Folder, FolderScope, Note, Parts, bases, looks, settings, settles};
+use super::{Folder, FolderScope, Note, Parts, bases, join, looks, settings, settles};
 use crate::flow::detect::Watcher;
 use crate::flow::index::{Intent, Ledger, RootToken, Store};
 use crate::flow::settle::{Hands, OPEN_WAIT, SettleOptions};
@@ -25,6 +25,10 @@ use crate::world::disk::{self, DiskError, Root, RootProblem, Single};
 
 /// How often a root that is not there is looked for.
 const ROOT_WAIT: Duration = Duration::from_secs(3);
+
+/// More files than this, and more than half of all, are not deleted for another device before a
+/// person has said so.
+const BRAKE_FILES: usize = 1_000;
 
 /// Why a folder cannot be used now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -207,8 +211,19 @@ fn engine_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Engine, 
         shared: folder.config().devices.into_iter().collect(),
         rule_files: RelPath::parse(".stignore").into_iter().collect(),
         shaken: daemon.shaken,
+        brake_files: brake_of(&daemon.config().topology),
+        taken_from: join::taken_from(&daemon.ledger, folder.id()),
     };
     Engine::new(config, &parts.index).map_err(|error| Halt::of("the index cannot be read", &error))
+}
+
+/// Returns how many files another device may delete at once unasked; `None` where this device
+/// follows a hub.
+fn brake_of(topology: &Topology) -> Option<usize> {
+    match topology {
+        Topology::Mesh => Some(BRAKE_FILES),
+        Topology::Hub { .. } => None,
+    }
 }
 
 fn workers_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Workers, Halt> {

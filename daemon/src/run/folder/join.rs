@@ -1,6 +1,6 @@
 //! Joins that are under way: who wins where files differ is remembered until the join is over.
 
-use syncd_core::model::{Favour, FolderId};
+use syncd_core::model::{DeviceId, Favour, FolderId};
 
 use crate::flow::index::{Ledger, LedgerError};
 
@@ -10,6 +10,27 @@ const WORDS: [(Favour, &[u8]); 3] =
 
 fn fact(folder: &FolderId) -> String {
     format!("join/{folder}")
+}
+
+fn giver_fact(folder: &FolderId) -> String {
+    format!("taken-from/{folder}")
+}
+
+/// Remembers from which device `folder` is taken, or that it begins here.
+///
+/// # Errors
+/// [`LedgerError`] when it cannot be kept.
+pub fn takes_from(
+    ledger: &Ledger,
+    folder: &FolderId,
+    giver: Option<DeviceId>,
+) -> Result<(), LedgerError> {
+    ledger.set_fact(&giver_fact(folder), giver.as_ref().map(|device| &device.0[..]))
+}
+
+/// Returns from which device `folder` was taken.
+pub(super) fn taken_from(ledger: &Ledger, folder: &FolderId) -> Option<DeviceId> {
+    Some(DeviceId(ledger.fact(&giver_fact(folder))?.try_into().ok()?))
 }
 
 /// Remembers that `folder` is about to be joined and who wins, or that nobody does.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use syncd_core::flow::offer::{Lane as CoreLane, Offer};
 use syncd_core::model::limits::{INLINE_BYTES_MAX, INLINE_IN_FLIGHT_BYTES_MAX};
 use syncd_core::model::{ContentId, Kind, Record, RelPath};
-use syncd_core::protocol::{self, Frame, Tag};
+use syncd_core::protocol::{self, Frame};
 use tokio::sync::mpsc;
 
 use super::{Out, Parts};
@@ -62,7 +62,9 @@ async fn carry(peer: &Peer, parts: &Parts, out: Out) -> Result<(), Gone> {
             };
             send(peer, lane, &Frame::Offer { tag, offer, inline }).await
         }
-        Out::Ack(tag, frames, sent) => ack(peer, tag, frames, sent).await,
+        Out::Ack(tag, frames, aside, sent) => {
+            send(peer, Lane::Interactive, &Frame::Ack { tag, frames, aside, sent }).await
+        }
         Out::Cut(why) => {
             tracing::warn!(peer = %peer.device.short(), why, "the session is cut");
             peer.out.close();
@@ -70,10 +72,6 @@ async fn carry(peer: &Peer, parts: &Parts, out: Out) -> Result<(), Gone> {
         }
         Out::Fetch(..) => Ok(()),
     }
-}
-
-async fn ack(peer: &Peer, tag: Tag, frames: Vec<(u64, u64)>, sent: u64) -> Result<(), Gone> {
-    send(peer, Lane::Interactive, &Frame::Ack { tag, frames, sent }).await
 }
 
 async fn send(peer: &Peer, lane: Lane, frame: &Frame) -> Result<(), Gone> {

@@ -95,8 +95,8 @@ pub struct Link {
 pub enum Out {
     /// Send an offer.
     Offer(Tag, Lane, Offer),
-    /// Acknowledge frames.
-    Ack(Tag, Vec<(u64, u64)>, u64),
+    /// Acknowledge frames, and say which are put aside.
+    Ack(Tag, Vec<(u64, u64)>, Vec<(u64, u64)>, u64),
     /// Bring a content.
     Fetch(Tag, super::fetch::Fetch),
     /// End the session: the peer breaks the protocol.
@@ -138,6 +138,8 @@ pub struct Standing {
     pub halted: Option<String>,
     /// What looks could not look at, and what cannot be synced.
     pub problems: BTreeMap<RelPath, (String, String)>,
+    /// Whether the root's file system takes no writes now.
+    pub read_only: bool,
     /// Scans under way.
     pub scanning: usize,
     /// Directories watched.

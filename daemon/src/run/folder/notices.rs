@@ -34,6 +34,14 @@ pub(super) fn happening(id: &FolderId, root: &Root, notice: Notice) -> Happening
             let text = "what was here and what the others have is one now";
             Happening::folder(id, "folder-joined", text)
         }
+        Notice::HeldOf { peer, files } => {
+            let text = format!(
+                "{} deletes {files} files at once, which is most of the folder; they are held: \
+                 syncctl held ls",
+                peer.short()
+            );
+            Happening::folder(id, "held", &text).by(peer)
+        }
         Notice::Held { count } => {
             let text = format!(
                 "{count} deletes found by a scan are held; say 'syncctl held approve' if they are \

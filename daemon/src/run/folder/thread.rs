@@ -264,8 +264,8 @@ impl FolderThread {
             Action::Offer { peer, lane, offer } => {
                 self.out(peer, |tag| Out::Offer(tag, lane, offer));
             }
-            Action::Ack { peer, frames, sent } => {
-                self.out(peer, |tag| Out::Ack(tag, frames, sent));
+            Action::Ack { peer, frames, aside, sent } => {
+                self.out(peer, |tag| Out::Ack(tag, frames, aside, sent));
             }
             Action::Cut { peer, why } => self.out(peer, |_| Out::Cut(why)),
             Action::ReserveCounters => match self.daemon.ledger.reserve() {

@@ -106,6 +106,14 @@ impl Root {
         self.held.fd.as_fd()
     }
 
+    /// Tells whether the file system takes no writes, as after `mount -o remount,ro` or an error
+    /// of its disk. What cannot be asked counts as writable: the next write tells.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        let flags = fs::fstatvfs(self.fd()).map(|stat| stat.f_flag);
+        flags.is_ok_and(|flags| flags.contains(fs::StatVfsMountFlags::RDONLY))
+    }
+
     /// Returns the path that the root was opened by, for messages.
     #[must_use]
     pub fn path(&self) -> &Path {

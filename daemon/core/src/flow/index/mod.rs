@@ -23,6 +23,21 @@ pub struct Cursor {
     pub seq: Seq,
 }
 
+/// What is decided of a peer that deleted much of the folder at once. Holds until the peer has told
+/// all it has, and that is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Brake {
+    /// A person must decide; its deletes wait.
+    Held {
+        /// How many files it would have deleted when the brake stopped them.
+        files: u64,
+    },
+    /// Its deletes are meant.
+    Approved,
+    /// Its deletes are not meant: what they would have deleted is written above them.
+    Rejected,
+}
+
 /// What is kept of a folder beside its paths.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Marks {
@@ -36,6 +51,8 @@ pub struct Marks {
     /// Whether a whole look at the folder has ended since there is nothing older than this in
     /// the store: what a look met before that was found, not written.
     pub surveyed: bool,
+    /// The peers whose deletes were stopped.
+    pub brakes: BTreeMap<DeviceId, Brake>,
 }
 
 /// Changes that happen all or not at all.

@@ -124,7 +124,8 @@ fn counts_end_where_they_must() {
     };
     let seen = |count| offer(vec![(path("a"), Record { version: strangers(count), ..file() })]);
     let told = |count| offer(vec![(path("a"), tombstone()); count]);
-    let acked = |count| Frame::Ack { tag: tag(), frames: vec![(1, 1); count], sent: 0 };
+    let acked =
+        |count| Frame::Ack { tag: tag(), frames: vec![(1, 1); count], aside: Vec::new(), sent: 0 };
     let items = |count| want(vec![wanted(path("a"), Need::Whole); count]);
     let ranges =
         |items, count| want(vec![wanted(path("a"), Need::Ranges(vec![(0, 1); count])); items]);
@@ -222,7 +223,7 @@ fn names_numbers_and_kinds_make_sense() {
         let Frame::Hello(hello) = hello(1) else { panic!("hello is a hello") };
         Frame::Hello(Hello { name: "n".repeat(count), ..hello })
     };
-    let acked = |range| Frame::Ack { tag: tag(), frames: vec![range], sent: 0 };
+    let acked = |range| Frame::Ack { tag: tag(), frames: vec![], aside: vec![range], sent: 0 };
     let directory = WantedItem { kind: Kind::Directory, ..wanted(path("a"), Need::Whole) };
     for (frame, wrong, because) in [
         (offered(1, 0), None, "waits for nothing"),

@@ -83,6 +83,10 @@ pub(super) fn have(body: Body) -> Frame {
     Frame::Have(vec![Have { request: 9, item: 0, body }])
 }
 
+fn acked(frames: Vec<(u64, u64)>, aside: Vec<(u64, u64)>) -> Frame {
+    Frame::Ack { tag: tag(), frames, aside, sent: 2 }
+}
+
 /// One frame of each kind, with every optional part in one of them.
 pub(super) fn one_of_each() -> Vec<(&'static str, Frame)> {
     let covered = Version::from_counters([(writer(1), 300), (writer(2), 8)]);
@@ -118,7 +122,7 @@ pub(super) fn one_of_each() -> Vec<(&'static str, Frame)> {
                 inline: vec![(ContentId::of(b"hello"), b"hello".to_vec())],
             },
         ),
-        ("ack", Frame::Ack { tag: tag(), frames: vec![(1, 3), (5, 5)], sent: 2 }),
+        ("ack", acked(vec![(1, 3), (5, 5)], vec![(4, 4)])),
         (
             "want",
             want(vec![
@@ -322,11 +326,8 @@ pub(super) fn frames() -> impl Strategy<Value = Frame> {
     let ranges = collection::vec((any::<u64>(), any::<u64>()), 0..5).prop_map(|ranges| {
         ranges.into_iter().map(|(a, b)| (a.min(b), a.max(b))).collect::<Vec<_>>()
     });
-    let acks = (tags(), ranges, any::<u64>()).prop_map(|(tag, frames, sent)| Frame::Ack {
-        tag,
-        frames,
-        sent,
-    });
+    let acks = (tags(), ranges.clone(), ranges, any::<u64>())
+        .prop_map(|(tag, frames, aside, sent)| Frame::Ack { tag, frames, aside, sent });
     let lists = (any::<u64>(), folders(), any::<u64>())
         .prop_map(|(request, folder, after)| Frame::List(List { request, folder, after }));
     let told = collection::vec((paths(), records()), 0..5);

@@ -6,6 +6,7 @@ use syncd_core::engine::{Cause, Event};
 use syncd_core::model::Seq;
 
 use super::{FolderThread, Note};
+use crate::run::Happening;
 use crate::run::folder::settles;
 
 /// How often bytes that users wrote are made durable. Nobody else syncs what an editor wrote.
@@ -38,11 +39,28 @@ impl FolderThread {
             settles::prune(self.folder.id(), &self.parts);
         }
         self.look_at_starved();
+        self.look_at_mount();
         if let Err(problem) = self.parts.root.is_in_place() {
             self.failed = Some(problem.to_string());
         } else if self.parts.hands.are_cut_off() {
             self.failed = Some("its '.syncd' was removed; it is made again".to_owned());
         }
+    }
+
+    /// Notes whether the root's file system takes writes. While it does not, what came from peers
+    /// waits and is tried again every second.
+    fn look_at_mount(&self) {
+        let read_only = self.parts.root.is_read_only();
+        let news = self.folder.with_standing(|s| std::mem::replace(&mut s.read_only, read_only));
+        if news == read_only {
+            return;
+        }
+        let (kind, text) = match read_only {
+            true => ("folder-read-only", "its file system is mounted read-only"),
+            false => ("folder-writable", "its file system can be written to again"),
+        };
+        tracing::warn!(folder = %self.folder.id(), "{text}");
+        self.daemon.tell(Happening::folder(self.folder.id(), kind, text));
     }
 
     /// Looks once more at what could not be looked at for want of descriptors or memory. What is

@@ -237,8 +237,8 @@ pub fn attributes_of(handle: &OwnedFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     // A handle cannot be asked itself, but the kernel shows the inode behind it.
     let shown = format!("/proc/self/fd/{}", handle.as_raw_fd());
     // Most files have none, and the kernel makes room for as much as is asked for.
-    let none: &mut [u8] = &mut [];
-    if matches!(fs::listxattr(&shown, none), Ok(0) | Err(Errno::OPNOTSUPP)) {
+    let mut few = [0; FEW_ATTRIBUTES_BYTES];
+    if matches!(fs::listxattr(&shown, &mut few[..]), Ok(0) | Err(Errno::OPNOTSUPP)) {
         return Ok(Vec::new());
     }
     let mut names = vec![0; ATTRIBUTES_BYTES_MAX];
@@ -256,6 +256,9 @@ pub fn attributes_of(handle: &OwnedFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
 /// The most that the names, or one value, of extended attributes take on Linux, in bytes.
 #[cfg(target_os = "linux")]
 const ATTRIBUTES_BYTES_MAX: usize = 64 << 10;
+/// Room for asking whether a file has any at all.
+#[cfg(target_os = "linux")]
+const FEW_ATTRIBUTES_BYTES: usize = 256;
 
 /// Lists the extended attributes of what a handle holds, where that is done yet.
 ///

@@ -61,7 +61,8 @@ impl FrontDesk {
     pub(super) async fn adopt(self, id: String) -> Result<Shown, ApiError> {
         let _turn = self.editing.lock().await;
         let folder = self.folder(&id)?;
-        if folder.parts().is_some() {
+        // One that halts right now still has its workers; they are waited for below.
+        if folder.parts().is_some() && folder.standing().halted.is_none() {
             return Err(ApiError::could_not(format!(
                 "the folder '{id}' is not halted, so there is nothing to adopt; see: syncctl \
                  status"

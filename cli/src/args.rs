@@ -102,7 +102,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 /// Reads the id of a device that is not known yet: only whole ids will do.
 pub(crate) fn device_id(text: &str) -> Result<DeviceId, String> {
-    DeviceId::parse(text).map_err(|error| format!("{error}; print it there with: syncctl id"))
+    DeviceId::parse(text).map_err(|error| error.to_string())
 }
 
 /// Reads what names a known device. A whole id is checked for typing errors here; a name or the
@@ -115,7 +115,7 @@ pub(crate) fn device(text: &str) -> Result<String, String> {
     if whole {
         return device_id(text).map(|id| id.to_string());
     }
-    if text.is_empty() { Err("a device has a name".into()) } else { Ok(text.to_owned()) }
+    if text.is_empty() { Err("a device has a name or an id".into()) } else { Ok(text.to_owned()) }
 }
 
 /// Reads where a device may be found.
@@ -193,27 +193,22 @@ mod tests {
             (&shown[..7], Ok(shown[..7].to_owned()), "a beginning"),
             (
                 &wrong,
-                Err("group 1 or 2 of the device id has a typing error; print it there with: \
-                     syncctl id"
-                    .into()),
+                Err("group 1 or 2 of the device id has a typing error".into()),
                 "a wrong digit",
             ),
             (&shown[..55], Ok(shown[..55].to_owned()), "a long beginning"),
             (
                 &shown[..62],
-                Err("a device id has 56 letters and digits in groups of seven; this has 55; \
-                     print it there with: syncctl id"
-                    .into()),
+                Err("a device id has 56 letters and digits in groups of seven; this has 55".into()),
                 "the last digit is missing",
             ),
             (&id.peer_id()[..20], Ok(id.peer_id()[..20].to_owned()), "half a PeerId"),
             (
                 &format!("{}1", id.peer_id()),
-                Err("this is not the whole PeerId of a device; print it there with: syncctl id"
-                    .into()),
+                Err("this is not the whole PeerId of a device".into()),
                 "a PeerId and more",
             ),
-            ("", Err("a device has a name".into()), "nothing"),
+            ("", Err("a device has a name or an id".into()), "nothing"),
         ] {
             assert_eq!(device(text), read, "{because}: {text}");
         }

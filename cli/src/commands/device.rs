@@ -8,8 +8,9 @@ use syncd_api::{
     RenameRequest, Unpaired,
 };
 use syncd_core::model::DeviceId;
+use syncd_home::near_id;
 
-use super::{Outcome, Session};
+use super::{Outcome, Session, mistyped};
 use crate::args;
 use crate::client::{Patience, part};
 use crate::render::{Cell, Tone, ago, escaped};
@@ -28,8 +29,7 @@ Examples:
 The other device prints its id with: syncctl id")]
 pub(crate) struct Pair {
     /// The other device's id, or its PeerId (12D3Koo...)
-    #[arg(value_parser = args::device_id)]
-    device_id: DeviceId,
+    device_id: String,
     /// What to call it here; what it calls itself if not given
     #[arg(long)]
     name: Option<String>,
@@ -40,21 +40,40 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) fn run(&self, session: &Session) -> Outcome {
-        if session.home.identity().is_ok_and(|own| own.device_id == self.device_id) {
+        let device_id = self.other(session)?;
+        if session.home.identity().is_ok_and(|own| own.device_id == device_id) {
             let sentence = "this is this device's own id; print the other's with: syncctl id";
             return Err(ApiError::usage(sentence));
         }
         let request = PairRequest {
-            device_id: self.device_id.to_string(),
+            device_id: device_id.to_string(),
             name: self.name.clone(),
             addresses: self.addresses.clone(),
         };
         let answer =
             session.client.send(Method::POST, "/v1/devices", &request, Patience::Question)?;
         session.show(&answer, |_| {
-            let name = escaped(&answer.read::<Device>()?.name);
-            let kept = kept_only(&self.addresses);
-            Ok(format!("{name} is trusted here; it must pair with this device too\n{kept}"))
+            let device = answer.read::<Device>()?;
+            let stands = match device.connected {
+                true => " and connected",
+                false => "; it must pair with this device too",
+            };
+            let (name, kept) = (escaped(&device.name), kept_only(&self.addresses));
+            Ok(format!("{name} is trusted here{stands}\n{kept}"))
+        })
+    }
+}
+
+impl Pair {
+    /// Reads the id. With a typing error it is compared with those that ask to be paired.
+    fn other(&self, session: &Session) -> Result<DeviceId, ApiError> {
+        args::device_id(&self.device_id).map_err(|what| {
+            let asking = session.client.get("/v1/pending");
+            let asking = asking.and_then(|answer| answer.read::<Vec<PendingDevice>>());
+            let asking = asking.unwrap_or_default();
+            let ids = asking.iter().filter_map(|device| DeviceId::parse(&device.device_id).ok());
+            let meant = near_id(&self.device_id, ids);
+            mistyped(&what, meant.map(|id| format!("{id}, which asks to be paired")))
         })
     }
 }
@@ -127,7 +146,6 @@ enum DevicesAction {
     #[command(after_long_help = "Example:\n  syncctl devices rename devbox buildbox")]
     Rename {
         /// The device: its name, id, PeerId or the first 7 characters of its id
-        #[arg(value_parser = args::device)]
         device: String,
         /// Its new name
         name: String,
@@ -135,7 +153,6 @@ enum DevicesAction {
     /// Replace the addresses at which a device is looked for
     Address {
         /// The device: its name, id, PeerId or the first 7 characters of its id
-        #[arg(value_parser = args::device)]
         device: String,
         /// Multiaddresses or ssh://user@host, in the order to try them; none to forget all
         #[arg(value_name = "ADDRESS", value_parser = args::address)]
@@ -148,7 +165,7 @@ impl Devices {
         match &self.action {
             None => list(session),
             Some(DevicesAction::Rename { device, name }) => {
-                let route = format!("/v1/devices/{}/name", part(device));
+                let route = format!("/v1/devices/{}/name", part(&session.device(device)?));
                 let request = RenameRequest { name: name.clone() };
                 let answer =
                     session.client.send(Method::PUT, &route, &request, Patience::Question)?;
@@ -158,7 +175,7 @@ impl Devices {
                 })
             }
             Some(DevicesAction::Address { device, addresses }) => {
-                let route = format!("/v1/devices/{}/addresses", part(device));
+                let route = format!("/v1/devices/{}/addresses", part(&session.device(device)?));
                 let request = AddressesRequest { addresses: addresses.clone() };
                 let answer =
                     session.client.send(Method::PUT, &route, &request, Patience::Question)?;
@@ -214,13 +231,12 @@ fn list(session: &Session) -> Outcome {
 #[derive(Debug, Args)]
 pub(crate) struct Unpair {
     /// The device: its name, id, PeerId or the first 7 characters of its id
-    #[arg(value_parser = args::device)]
     device: String,
 }
 
 impl Unpair {
     pub(crate) fn run(&self, session: &Session) -> Outcome {
-        let route = format!("/v1/devices/{}", part(&self.device));
+        let route = format!("/v1/devices/{}", part(&session.device(&self.device)?));
         let answer = session.client.order(Method::DELETE, &route)?;
         session.show(&answer, |_| {
             let device = answer.read::<Unpaired>()?;

@@ -14,7 +14,6 @@ use syncd_api::{
 
 use self::set::Set;
 use super::{Outcome, Session, ask, has_person};
-use crate::args;
 use crate::client::{Answered, Patience, absolute_root, part};
 use crate::render::{Cell, bytes, counted, escaped, shown};
 
@@ -153,7 +152,7 @@ struct Add {
     #[arg(long)]
     label: Option<String>,
     /// A device to share it with: name, id or PeerId; may be repeated
-    #[arg(long, value_name = "DEVICE", value_parser = args::device)]
+    #[arg(long, value_name = "DEVICE")]
     with: Vec<String>,
     /// What this device does in it
     #[arg(long, value_enum, default_value = "sendreceive")]
@@ -206,7 +205,7 @@ struct Share {
     /// The folder's id
     id: String,
     /// The device: name, id or PeerId; may be repeated
-    #[arg(long, required = true, value_name = "DEVICE", value_parser = args::device)]
+    #[arg(long, required = true, value_name = "DEVICE")]
     with: Vec<String>,
 }
 
@@ -281,7 +280,7 @@ impl Add {
             path: absolute_root(&self.path)?,
             id: self.id.clone(),
             label: self.label.clone(),
-            with: self.with.clone(),
+            with: session.devices(&self.with)?,
             role: self.role.into(),
             ignore: self.ignore.clone(),
             starter_ignores: self.starter_ignores,
@@ -376,7 +375,7 @@ fn preferred() -> Option<api::Prefer> {
 
 impl Share {
     fn run(&self, session: &Session, verb: &str) -> Outcome {
-        let request = ShareRequest { with: self.with.clone() };
+        let request = ShareRequest { with: session.devices(&self.with)? };
         let answer = tell(session, &self.id, verb, &request)?;
         session.show(&answer, |_| {
             let folder = answer.read::<api::Folder>()?;

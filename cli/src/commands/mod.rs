@@ -22,9 +22,9 @@ use std::path::Path;
 
 pub(crate) use syncd_api::sentence as chain;
 use syncd_api::{ApiError, Exit};
-use syncd_home::{ConfigError, Home, HomeError};
+use syncd_home::{Config, ConfigError, Home, HomeError, near_device};
 
-use crate::args::{Cli, Command};
+use crate::args::{self, Cli, Command};
 use crate::client::{Answered, Client};
 use crate::render;
 
@@ -66,6 +66,21 @@ impl Session {
         };
         let client = Client::new(home.connect_path(), absent, start)?;
         Ok(Self { home, client, json, colours: render::colours() })
+    }
+
+    /// Reads what names a known device. A whole id with a typing error is compared with the ids of
+    /// the paired ones.
+    pub(crate) fn device(&self, text: &str) -> Result<String, ApiError> {
+        args::device(text).map_err(|what| {
+            let paired = Config::load(&self.home).map(|config| config.devices).unwrap_or_default();
+            let meant = near_device(text, &paired);
+            mistyped(&what, meant.map(|device| format!("'{}'", device.name)))
+        })
+    }
+
+    /// Reads what names known devices.
+    pub(crate) fn devices(&self, texts: &[String]) -> Result<Vec<String>, ApiError> {
+        texts.iter().map(|text| self.device(text)).collect()
     }
 
     /// Shows an answer: word for word as JSON, or as `people` write it.
@@ -145,6 +160,14 @@ pub(crate) fn home_error(error: &HomeError) -> ApiError {
         | HomeError::NoRandomness(_)
         | HomeError::Disk { .. } => ApiError::could_not(chain(error)),
     }
+}
+
+/// Says what is wrong with an id that was typed, and which one was probably meant.
+pub(crate) fn mistyped(what: &str, meant: Option<String>) -> ApiError {
+    ApiError::usage(match meant {
+        Some(meant) => format!("{what}; did you mean {meant}?"),
+        None => format!("{what}; print it there with: syncctl id"),
+    })
 }
 
 /// Says what is wrong with the settings.

@@ -114,7 +114,7 @@ pub(crate) struct Flush {
     #[arg(long, value_name = "ID")]
     folder: Option<String>,
     /// Wait for this device: name, id or PeerId; may be repeated
-    #[arg(long = "device", value_name = "DEVICE", value_parser = args::device)]
+    #[arg(long = "device", value_name = "DEVICE")]
     devices: Vec<String>,
     /// Wait for devices that are not connected, too
     #[arg(long)]
@@ -128,7 +128,7 @@ impl Flush {
     pub(crate) fn run(&self, session: &Session) -> Outcome {
         let request = FlushRequest {
             folder: self.folder.clone(),
-            devices: self.devices.clone(),
+            devices: session.devices(&self.devices)?,
             all: self.all,
             timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
         };

@@ -189,6 +189,7 @@ fn people_get_tables_without_colours_in_a_pipe() {
             &["events"],
             &["1 2026-01-02 03:04:05 file-settled work a\\u{1b}[31m\\xff: took a file from devbox"],
         ),
+        (&["pair", DEVBOX, "--name", "box"], &["box is trusted here and connected\n"]),
         (&["conflicts", "resolve", "x", "--keep", "both"], &["notes.txt: both versions are kept"]),
     ] {
         let said = fixture.run(args);
@@ -336,6 +337,7 @@ fn exit_codes_and_sentences() {
     for (args, exit, sentence, because) in [
         (&["folder", "pause", "gone"][..], 1, "no folder \"gone\"", "the daemon could not"),
         (&["pair", &typo], 2, "group 1 or 2 of the device id has", "a wrong digit"),
+        (&["pair", &typo], 2, &format!("mean {DEVBOX}, which asks"), "it is near one that asks"),
         (&["pair", "devbox"], 2, "a device id has 56", "a name is no id yet"),
         (&["pair", own.trim()], 2, "this device's own id", "oneself"),
         (&["pair", DEVBOX, "--address", "box:1"], 2, "an address like", "no multiaddress"),

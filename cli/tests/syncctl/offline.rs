@@ -143,3 +143,41 @@ fn only_what_was_typed_is_wrong_usage() {
         assert_eq!(std::fs::read_to_string(&settings).unwrap(), text, "{because}");
     }
 }
+
+#[test]
+fn a_mistyped_id_of_a_paired_device_says_which_it_is() {
+    let fixture = Fixture::without_daemon();
+    let [paired, other] = [DeviceId([7; 32]), DeviceId([200; 32])];
+    let (peer_id, id) = (paired.peer_id(), paired.to_string());
+    let settings = format!("[[device]]\nid = \"{id}\"\nname = \"devbox\"\n");
+    std::fs::write(fixture.home().join("config.toml"), settings).unwrap();
+    let wrong = |id: &str, places: &[usize]| -> String {
+        let other = |c: char| if c == 'X' { 'Y' } else { 'X' };
+        let at = |(at, c): (usize, char)| if places.contains(&at) { other(c) } else { c };
+        id.chars().enumerate().map(at).collect()
+    };
+    let near = "did you mean 'devbox'?";
+    let nobody = "print it there with: syncctl id";
+    for (typed, said, because) in [
+        (wrong(&id, &[2]), near, "one character is wrong"),
+        (wrong(&id, &[2, 40]), near, "two are"),
+        (wrong(&id, &[2, 20, 40]), nobody, "three are: it may be any"),
+        (wrong(&other.to_string(), &[2]), nobody, "it is near a device that is not paired"),
+        (format!("{peer_id}1"), near, "a PeerId with one too many"),
+    ] {
+        for command in [
+            &["unpair", &typed][..],
+            &["flush", "--device", &typed],
+            &["folder", "add", "work", "--with", &typed],
+            &["folder", "share", "work", "--with", &typed],
+            &["devices", "rename", &typed, "box"],
+            &["devices", "address", &typed],
+        ] {
+            let answer = fixture.run(command);
+            assert_eq!((answer.exit, answer.out.as_str()), (2, ""), "{because}: {}", answer.err);
+            assert!(answer.err.contains(said), "{because}: {command:?}: {}", answer.err);
+            let verdict = if typed.starts_with("12D3") { "whole PeerId" } else { "group 1 or 2" };
+            assert!(answer.err.contains(verdict), "{because}: {}", answer.err);
+        }
+    }
+}

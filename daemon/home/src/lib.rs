@@ -26,5 +26,5 @@ pub use config::{
 pub use error::HomeError;
 pub use identity::Identity;
 pub use lock::HomeLock;
-pub use near::near;
+pub use near::{near, near_device, near_id};
 pub use place::Home;

@@ -1,4 +1,12 @@
-//! Which known word a typing error meant.
+//! Which known word, or which known device's id, a typing error meant.
+
+use syncd_core::model::DeviceId;
+
+use crate::config::DeviceConfig;
+
+/// Wrong characters in an id that leave no doubt which one was meant. Few, because whoever pairs
+/// trusts what is proposed: nobody can make a key whose id is this much like another.
+const ID_EDITS_MAX: usize = 2;
 
 /// Returns the one of `known` that `typed` was probably meant to be: at most a third of its
 /// letters are wrong, missing, extra or swapped, upper and lower case not told apart.
@@ -9,6 +17,30 @@ pub fn near<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option
     let known = known.into_iter().map(|word| (distance(&typed, &word.to_lowercase()), word));
     let (edits, word) = known.min()?;
     (edits < length && edits <= (length / 3).max(1)).then_some(word)
+}
+
+/// Returns the one of `known` that `typed` is but for two characters that are wrong, missing, extra
+/// or swapped. Dashes, blanks and case do not count; a PeerId is compared with PeerIds.
+#[must_use]
+pub fn near_id(typed: &str, known: impl IntoIterator<Item = DeviceId>) -> Option<DeviceId> {
+    let is_peer_id = typed.trim().starts_with("12D3Koo");
+    let plain = |text: &str| -> String {
+        let digits = text.chars().filter(|c| !matches!(c, '-' | ' '));
+        if is_peer_id { digits.collect() } else { digits.flat_map(char::to_uppercase).collect() }
+    };
+    let typed = plain(typed.trim());
+    let edits = |id: &DeviceId| match is_peer_id {
+        true => distance(&typed, &id.peer_id()),
+        false => distance(&typed, &plain(&id.to_string())),
+    };
+    known.into_iter().find(|id| edits(id) <= ID_EDITS_MAX)
+}
+
+/// Returns the one of `devices` whose id `typed` almost is, as [`near_id`] finds it.
+#[must_use]
+pub fn near_device<'a>(typed: &str, devices: &'a [DeviceConfig]) -> Option<&'a DeviceConfig> {
+    let meant = near_id(typed, devices.iter().map(|device| device.id))?;
+    devices.iter().find(|device| device.id == meant)
 }
 
 /// Counts the edits from `a` to `b`; two swapped neighbours count as one.
@@ -57,5 +89,46 @@ mod tests {
             assert_eq!(near(typed, ["work", "devbox", "y"]), meant, "{because}");
         }
         assert_eq!(near("work", []), None, "nothing is known");
+    }
+
+    #[test]
+    fn an_id_is_known_again_but_for_two_characters() {
+        let [id, other] = [DeviceId([7; 32]), DeviceId([200; 32])];
+        let shown = id.to_string();
+        let swap = |at: usize| {
+            let mut text = shown.clone().into_bytes();
+            text.swap(at, at + 1);
+            String::from_utf8(text).unwrap()
+        };
+        let with = |places: &[usize]| -> String {
+            let wrong = |(at, c): (usize, char)| match places.contains(&at) {
+                true => {
+                    if c == 'X' {
+                        'Y'
+                    } else {
+                        'X'
+                    }
+                }
+                false => c,
+            };
+            shown.chars().enumerate().map(wrong).collect()
+        };
+        let peer_id = id.peer_id();
+        for (typed, found, because) in [
+            (with(&[0]), Some(id), "one is wrong"),
+            (with(&[3, 60]), Some(id), "two are wrong, far from each other"),
+            (with(&[3, 30, 60]), None, "three are wrong"),
+            (swap(9), Some(id), "two are swapped"),
+            (shown[1..].to_owned(), Some(id), "the first is missing"),
+            (format!("{shown}A"), Some(id), "one too many"),
+            (with(&[0]).to_lowercase().replace('-', " "), Some(id), "blanks, another case"),
+            (peer_id[..peer_id.len() - 1].to_owned(), Some(id), "a PeerId without its end"),
+            (peer_id.to_uppercase(), None, "upper and lower case differ in a PeerId"),
+            (shown[..55].to_owned(), None, "a beginning"),
+            (String::new(), None, "nothing"),
+        ] {
+            assert_eq!(near_id(&typed, [other, id]), found, "{because}: {typed}");
+        }
+        assert_eq!(near_id(&shown, [other]), None, "another device's");
     }
 }

@@ -43,6 +43,11 @@ fn rejected_deletes_come_back_whole_from_whoever_has_them() {
     await_held(&fleet[0], 205);
     fleet[0].ok(&["scan"]);
     await_held(&fleet[0], 205);
+    eventually(Duration::from_secs(60), "an event says what to do", || {
+        let events = fleet[0].ok(&["events"]);
+        let is_told = events.contains("if they are meant: syncctl held approve work\n");
+        if is_told { Ok(()) } else { Err(events) }
+    });
     // Whoever is asked may go away in the middle.
     fleet[0].ok(&["held", "reject", "work"]);
     fleet[1].kill();

@@ -319,7 +319,11 @@ impl Config {
     pub fn device(&self, text: &str) -> Result<&DeviceConfig, String> {
         let id = values::device_ref(text, &self.devices)?;
         let found = self.devices.iter().find(|device| device.id == id);
-        found.ok_or_else(|| format!("{} is not paired", id.short()))
+        // No check digits guard a PeerId: with a typing error it may be another's.
+        found.ok_or_else(|| {
+            let what = format!("{} is not paired", id.short());
+            values::with_near(what, text, &self.devices)
+        })
     }
 
     /// Reads settings from `text`.

@@ -7,13 +7,16 @@ use ignore_rules::Rules;
 use syncd_core::model::DeviceId;
 
 use super::DeviceConfig;
-use crate::near::near;
+use crate::near::{near, near_device};
 
 /// Longest name of a device, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
 /// Fewest characters of an id that may stand for it.
 const PREFIX_CHARS_MIN: usize = 7;
+
+/// A text this long was meant to be a whole id or PeerId, in bytes.
+const ID_LIKE_BYTES_MIN: usize = 50;
 
 /// Checks what a device or folder is called: 1 to 64 bytes that a terminal shows as they are.
 pub(super) fn name(text: &str) -> Result<(), String> {
@@ -118,11 +121,21 @@ pub(super) fn device_ref(text: &str, devices: &[DeviceConfig]) -> Result<DeviceI
     match found.as_slice() {
         [one] if long_enough => Ok(one.id),
         [_, _, ..] if long_enough => Err(format!("{text:?} is the beginning of several ids")),
-        [] | [_] | [_, _, ..] if text.len() >= 50 => Err(parsed.to_string()),
+        [] | [_] | [_, _, ..] if text.len() >= ID_LIKE_BYTES_MIN => {
+            Err(with_near(parsed.to_string(), text, devices))
+        }
         [] | [_] | [_, _, ..] => Err(match near(text, devices.iter().map(|d| d.name.as_str())) {
             Some(name) => format!("no paired device is called {text:?}; did you mean '{name}'?"),
             None => format!("no paired device is called {text:?}"),
         }),
+    }
+}
+
+/// Adds to a refusal which of `devices` was meant, if `text` is almost its id.
+pub(super) fn with_near(what: String, text: &str, devices: &[DeviceConfig]) -> String {
+    match near_device(text, devices) {
+        Some(device) => format!("{what}; did you mean '{}'?", device.name),
+        None => what,
     }
 }
 
@@ -217,6 +230,13 @@ mod tests {
             ("nobody".to_owned(), None, "no such name"),
         ] {
             assert_eq!(device_ref(&text, &devices).ok(), found, "{because}: {text}");
+        }
+        for (text, said, because) in [
+            (&id.to_string()[1..], "this has 55; did you mean 'devbox'?", "a digit is missing"),
+            (&stranger.to_string()[1..], "this has 55", "a digit of a stranger is missing"),
+        ] {
+            let refusal = device_ref(text, &devices).unwrap_err();
+            assert!(refusal.ends_with(said), "{because}: {refusal}");
         }
     }
 }

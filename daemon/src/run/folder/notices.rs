@@ -44,8 +44,8 @@ pub(super) fn happening(id: &FolderId, root: &Root, notice: Notice) -> Happening
         }
         Notice::Held { count } => {
             let text = format!(
-                "{count} deletes found by a scan are held; say 'syncctl held approve' if they are \
-                 meant"
+                "{count} deletes found by a scan are held; if they are meant: syncctl held approve \
+                 {id}"
             );
             Happening::folder(id, "held", &text)
         }

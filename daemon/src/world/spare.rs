@@ -6,7 +6,7 @@
 //! next tick of the daemon's clock fills them up again.
 //!
 //! # Invariants
-//! - No more than [`SPARES`] are held.
+//! - No more than `SPARES` are held.
 //! - With none left the system's own refusal is told, which passes.
 
 use std::os::fd::OwnedFd;

@@ -19,8 +19,8 @@ struct Own<T>(Option<T>);
 
 /// Change a folder's settings on this device
 ///
-/// They count at once, and stand in config.toml under [[folder]]. The limits are those of
-/// [limits] where a folder has none of its own; the word 'default' gives its own one up.
+/// They count at once, and stand in config.toml under `[[folder]]`. The limits are those of
+/// `[limits]` where a folder has none of its own; the word 'default' gives its own one up.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("change").required(true).multiple(true))]
 #[command(after_long_help = "\

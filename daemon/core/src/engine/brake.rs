@@ -19,7 +19,7 @@ use super::incoming::{From, News, Next, Pending, Stage};
 use super::settling::Put;
 use super::{Action, Engine, Notice};
 use crate::flow::index::{Brake, Index, IndexError};
-use crate::flow::offer::{BURST_RECORDS_MIN, Offer};
+use crate::flow::offer::{BURST_RECORDS_MIN, More, Offer};
 use crate::flow::plan::{Resolution, Side, favour};
 use crate::flow::pull::ASIDE_RECORDS_MAX;
 use crate::flow::settle::Stamp;
@@ -56,8 +56,8 @@ const HEAVY: [&[u8]; 16] = [
 pub(super) struct Gather {
     /// When it is looked at, come what may.
     until: Tick,
-    /// The latest frame by its number, and whether it says that more is coming.
-    more: (u64, bool),
+    /// The latest frame by its number, and what it says is coming.
+    more: (u64, More),
     /// Where our log ended when the burst began.
     since: Seq,
 }
@@ -99,7 +99,7 @@ impl Engine {
                 gather.more = (offer.number, offer.more);
             }
             Some(_) => {}
-            None if deletes > most || deletes > 0 && offer.more => {
+            None if deletes > most || deletes > 0 && offer.more != More::Nothing => {
                 let more = (offer.number, offer.more);
                 self.gathers.insert(peer, Gather { until: now.after(GATHER_MS_MAX), more, since });
             }
@@ -121,7 +121,7 @@ impl Engine {
     ) -> Result<(), IndexError> {
         let is_due = |(peer, gather): &(&DeviceId, &Gather)| {
             let is_full = self.peers.get(*peer).is_none_or(|p| p.incoming.is_aside_full());
-            !gather.more.1 || gather.until <= now || is_full
+            gather.more.1 == More::Nothing || gather.until <= now || is_full
         };
         let due: Vec<DeviceId> = self.gathers.iter().filter(is_due).map(|(p, _)| *p).collect();
         for peer in due {

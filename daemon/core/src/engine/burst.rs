@@ -1,8 +1,9 @@
 //! Bursts: what a program writes in one go on another device is staged whole here before the
 //! first of it is swapped in, so that nobody sees half a checkout for long.
 //!
-//! A frame of more than a few records belongs to a burst. What is longer than a burst is a backlog,
-//! which goes on as it comes. A single edit never waits.
+//! A frame of more than a few records belongs to a burst. What is longer than a burst, or comes of
+//! a folder that its sender sees for the first time, is a backlog, which goes on as it comes. A
+//! single edit never waits.
 //!
 //! # Invariants
 //! - No job is held longer than [`HOLD_MS_MAX`] after the burst's first frame.
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 
 use super::Engine;
 use super::incoming::News;
-use crate::flow::offer::BURST_RECORDS_MIN;
+use crate::flow::offer::{BURST_RECORDS_MAX, BURST_RECORDS_MIN, More};
 use crate::flow::settle::{Job, Step, Ticket};
 use crate::model::Tick;
 
@@ -23,16 +24,13 @@ const QUIET_MS: u64 = 50;
 /// Nothing is held longer.
 const HOLD_MS_MAX: u64 = 10_000;
 
-/// More records than this in a row are a backlog: held, they would only keep the disk waiting.
-const BURST_RECORDS_MAX: usize = 4_096;
-
 /// What has come of a burst and is not swapped in yet.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Burst {
     /// When its first and its latest frame came.
     came: Option<(Tick, Tick)>,
-    /// Its latest frame by its number, and whether it says that more is coming.
-    more: (u64, bool),
+    /// Its latest frame by its number, and what it says is coming.
+    more: (u64, More),
     records: usize,
     held: Vec<Job>,
     /// Fetches that bring its bytes.
@@ -41,8 +39,8 @@ pub(super) struct Burst {
 
 impl Burst {
     /// Takes note of a frame; tells whether the jobs for its records are to be held.
-    pub(super) fn heard(&mut self, now: Tick, number: u64, records: usize, more: bool) -> bool {
-        let is_end = records == 0 && self.more.1 && !more;
+    pub(super) fn heard(&mut self, now: Tick, number: u64, records: usize, more: More) -> bool {
+        let is_end = records == 0 && self.more.1 != More::Nothing && more == More::Nothing;
         if records < BURST_RECORDS_MIN && !is_end {
             return false;
         }
@@ -56,7 +54,7 @@ impl Burst {
         }
         let first = self.came.map_or(now, |(first, _)| first);
         self.came = Some((first, now));
-        self.records += records;
+        self.records += if more == More::Backlog { BURST_RECORDS_MAX + 1 } else { records };
         self.records <= BURST_RECORDS_MAX
     }
 
@@ -79,7 +77,7 @@ impl Burst {
     pub(super) fn deadline(&self) -> Option<Tick> {
         let (first, latest) = self.came.filter(|_| !self.held.is_empty())?;
         let last = first.after(HOLD_MS_MAX);
-        let is_whole = self.awaited.is_empty() && !self.more.1;
+        let is_whole = self.awaited.is_empty() && self.more.1 == More::Nothing;
         let is_backlog = self.records > BURST_RECORDS_MAX;
         Some(match (is_backlog, is_whole) {
             (true, _) => first,
@@ -139,6 +137,7 @@ mod tests {
     enum Act {
         Frame(usize),
         More(usize),
+        Backlog(usize),
         Job,
         Awaits(u64),
         Fetched(u64),
@@ -146,9 +145,9 @@ mod tests {
 
     #[test]
     fn what_is_held_is_let_go_when_it_is_whole_and_quiet() {
-        use Act::{Awaits, Fetched, Frame, Job, More};
+        use Act::{Awaits, Backlog, Fetched, Frame, Job};
         type Acts<'a> = &'a [(u64, Act)];
-        let cases: [(Acts<'_>, Option<u64>, &str); 13] = [
+        let cases: [(Acts<'_>, Option<u64>, &str); 14] = [
             (&[(0, Frame(20))], None, "nothing is held yet"),
             (&[(0, Frame(20)), (5, Job)], Some(50), "quiet"),
             (&[(0, Frame(20)), (5, Job), (40, Frame(20))], Some(90), "more of it came"),
@@ -164,10 +163,11 @@ mod tests {
                 "a burst without end is let go in parts",
             ),
             (&[(0, Frame(20)), (5, Job), (40, Frame(3))], Some(50), "an edit prolongs nothing"),
-            (&[(0, More(20)), (5, Job)], Some(10_000), "more is on its way"),
-            (&[(0, More(20)), (5, Job), (7, Frame(0))], Some(57), "it came to its end"),
-            (&[(0, More(20)), (5, Job), (7, Frame(1))], Some(10_000), "an edit ends nothing"),
+            (&[(0, Act::More(20)), (5, Job)], Some(10_000), "more is on its way"),
+            (&[(0, Act::More(20)), (5, Job), (7, Frame(0))], Some(57), "it came to its end"),
+            (&[(0, Act::More(20)), (5, Job), (7, Frame(1))], Some(10_000), "an edit ends nothing"),
             (&[(0, Frame(20)), (5, Job), (7, Frame(0))], Some(50), "an end that nobody awaits"),
+            (&[(0, Backlog(20)), (1, Job)], Some(0), "a backlog by its sender's word"),
             (&[(0, Frame(1000)), (1, Job)], Some(50), "a full frame may be all there is"),
             (
                 &[
@@ -187,8 +187,15 @@ mod tests {
             let mut burst = Burst::default();
             for (at, act) in acts {
                 match act {
-                    Frame(records) => _ = burst.heard(Tick(*at), *at + 1, *records, false),
-                    More(records) => _ = burst.heard(Tick(*at), *at + 1, *records, true),
+                    Frame(records) => {
+                        burst.heard(Tick(*at), *at + 1, *records, More::Nothing);
+                    }
+                    Act::More(records) => {
+                        burst.heard(Tick(*at), *at + 1, *records, More::Burst);
+                    }
+                    Backlog(records) => {
+                        burst.heard(Tick(*at), *at + 1, *records, More::Backlog);
+                    }
                     Job => burst.hold(job(*at)),
                     Awaits(ticket) => burst.awaits(Ticket(*ticket)),
                     Fetched(ticket) => burst.fetched(Ticket(*ticket)),
@@ -202,8 +209,8 @@ mod tests {
     #[test]
     fn all_that_is_held_comes_out_once_and_in_its_order() {
         let mut burst = Burst::default();
-        assert!(burst.heard(Tick(0), 1, 100, false), "a burst is held");
-        assert!(!burst.heard(Tick(0), 2, 2, false), "an edit is not");
+        assert!(burst.heard(Tick(0), 1, 100, More::Nothing), "a burst is held");
+        assert!(!burst.heard(Tick(0), 2, 2, More::Nothing), "an edit is not");
         burst.hold(job(2));
         burst.hold(job(1));
         assert_eq!(burst.due(Tick(49)), [], "not yet");

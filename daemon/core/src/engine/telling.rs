@@ -6,7 +6,9 @@ use super::draft::Draft;
 use super::incoming::Pending;
 use super::{Action, Engine, FolderHello, Peer, PeerState, Problem};
 use crate::flow::index::{Cursor, Index, IndexError};
-use crate::flow::offer::{Change, INTERACTIVE_RECORDS_MAX, Lane, Outgoing, lane_of};
+use crate::flow::offer::{
+    BURST_RECORDS_MAX, Change, INTERACTIVE_RECORDS_MAX, Lane, More, Outgoing, lane_of,
+};
 use crate::flow::pull::Incoming;
 use crate::model::{DeviceId, Dot, Entry, Local, RelPath, Seq, Version};
 
@@ -201,7 +203,8 @@ impl Engine {
     /// Sends every connected peer what is durable and fits its window.
     pub(super) fn tell_peers(&mut self, index: &impl Index) -> Result<(), IndexError> {
         let peers: Vec<DeviceId> = self.peers.keys().copied().collect();
-        let adopted = index.marks()?.covered;
+        let marks = index.marks()?;
+        let (adopted, surveyed) = (marks.covered, marks.surveyed);
         // What is being looked at, or is not durable yet, belongs to what is told now.
         let goes_on = self.stirred || !self.looks.is_empty() || self.durable < self.committed;
         for peer in peers {
@@ -237,7 +240,10 @@ impl Engine {
                 state.covers.join(covers.as_ref().unwrap_or(&Version::NEW));
                 let mut offer = state.outgoing.next(changes, upto, covers);
                 if goes_on || !at_end {
-                    offer = state.outgoing.goes_on(offer);
+                    let left = committed.saturating_sub(upto);
+                    let is_burst = surveyed && left <= BURST_RECORDS_MAX as u64;
+                    let more = if is_burst { More::Burst } else { More::Backlog };
+                    offer = state.outgoing.goes_on(offer, more);
                 }
                 let lane = lane_of(&offer.records);
                 self.actions.push_back(Action::Offer { peer, lane, offer });

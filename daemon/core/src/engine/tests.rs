@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::{Action, Engine, EngineConfig, Event, FolderHello, Notice};
 use crate::flow::index::{Known, MemIndex};
-use crate::flow::offer::{Offer, Upto};
+use crate::flow::offer::{More, Offer, Upto};
 use crate::flow::settle::{Job, Placed, Step};
 use crate::model::limits::OFFER_RECORDS_MAX;
 use crate::model::{
@@ -114,7 +114,8 @@ impl Folder {
         for records in records.chunks(OFFER_RECORDS_MAX) {
             let seq = records.last().unwrap().1.dot.counter;
             let upto = Some(Upto { seq, covered: None });
-            let offer = Offer { number, after: 0, records: records.to_vec(), upto, more: false };
+            let offer =
+                Offer { number, after: 0, records: records.to_vec(), upto, more: More::Nothing };
             self.tell(Event::Offered { peer: THEM.device, offer });
             number += 1;
         }
@@ -220,7 +221,7 @@ fn news_of_two_peers_is_not_settled_by_halves() {
         after: 0,
         records: vec![(path.clone(), news.clone())],
         upto: upto(covered),
-        more: false,
+        more: More::Nothing,
     };
     let mut folder = Folder::new();
     folder.greet();

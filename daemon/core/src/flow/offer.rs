@@ -36,9 +36,20 @@ pub struct Offer {
     pub records: Vec<(RelPath, Record)>,
     /// Frames 1 to this one hold every change of the sender's log up to here.
     pub upto: Option<Upto>,
-    /// Whether what these records are part of goes on: the sender is still reading, or making
-    /// durable, what belongs to it.
-    pub more: bool,
+    /// Whether what these records are part of goes on.
+    pub more: More,
+}
+
+/// What follows of that which a frame's records are part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum More {
+    /// Nothing that the sender knows of.
+    #[default]
+    Nothing,
+    /// The rest of a burst: the sender is still reading it, or making it durable.
+    Burst,
+    /// A backlog: more than a burst holds, or a folder that the sender sees for the first time.
+    Backlog,
 }
 
 /// How far the sender's log has been told.
@@ -209,10 +220,12 @@ impl Outgoing {
         if records.is_empty() { None } else { Some(self.frame(records, None)) }
     }
 
-    /// Says of a frame of many records that more of the same is on its way.
-    pub fn goes_on(&mut self, mut offer: Offer) -> Offer {
-        offer.more = offer.records.len() >= BURST_RECORDS_MIN;
-        self.more_told |= offer.more;
+    /// Says of a frame of many records that `more` of the same is on its way.
+    pub fn goes_on(&mut self, mut offer: Offer, more: More) -> Offer {
+        if offer.records.len() >= BURST_RECORDS_MIN {
+            offer.more = more;
+        }
+        self.more_told |= offer.more != More::Nothing;
         offer
     }
 
@@ -277,7 +290,7 @@ impl Outgoing {
         };
         self.in_flight += records.len();
         self.waiting.insert(self.number, waiting);
-        Offer { number: self.number, after: self.rules_frame, records, upto, more: false }
+        Offer { number: self.number, after: self.rules_frame, records, upto, more: More::Nothing }
     }
 
     /// Hears that the peer has put frames `first..=last` aside, until a person has decided there:
@@ -329,6 +342,9 @@ pub fn lane_of(records: &[(RelPath, Record)]) -> Lane {
 
 /// Frames of fewer records are somebody's edits and never part of a burst.
 pub const BURST_RECORDS_MIN: usize = 8;
+
+/// More records than this in a row are a backlog: held, they would only keep the disk waiting.
+pub const BURST_RECORDS_MAX: usize = 4_096;
 
 /// A commit of at most this many changes is somebody typing, not a program writing a tree.
 pub const INTERACTIVE_RECORDS_MAX: usize = 16;

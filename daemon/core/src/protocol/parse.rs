@@ -67,7 +67,8 @@ pub(super) fn frame(twin: FrameTwin<'_>) -> Parsed<Frame> {
                 covered.map(|covered| Upto { seq, covered })
             });
             check(after < number, "an offer that is to wait for itself")?;
-            let offer = Offer { number, after, records, upto: upto.transpose()?, more };
+            let offer =
+                Offer { number, after, records, upto: upto.transpose()?, more: more.into() };
             Frame::Offer { tag: tag(t)?, offer, inline }
         }
         FrameTwin::Ack { tag: t, frames, aside, sent } => {

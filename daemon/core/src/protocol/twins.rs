@@ -17,7 +17,7 @@ use super::limits::{
 };
 use super::peer::{Body, Frame, Have, Listed, Need, PROTOCOL_VERSION, Tag, WantedItem};
 use super::raw::{Bytes, List};
-use crate::flow::offer::Offer;
+use crate::flow::offer::{More, Offer};
 use crate::model::limits::{ANCESTORS_MAX, OFFER_RECORDS_MAX, VERSION_WRITERS_MAX};
 use crate::model::{Actor, ContentId, Kind, Record, Version, Writer};
 
@@ -54,7 +54,7 @@ pub(super) enum FrameTwin<'a> {
         #[serde(borrow)]
         records: List<(Bytes<'a>, RecordTwin<'a>), OFFER_RECORDS_MAX>,
         upto: Option<(u64, Option<Counters>)>,
-        more: bool,
+        more: MoreTwin,
         #[serde(borrow)]
         inline: List<([u8; 32], Bytes<'a>), OFFER_RECORDS_MAX>,
     },
@@ -108,6 +108,13 @@ pub(super) type WantedTwin<'a> = (Bytes<'a>, u8, [u8; 32], NeedTwin);
 
 /// Request, item, answer.
 pub(super) type HaveTwin<'a> = (u64, u32, BodyTwin<'a>);
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum MoreTwin {
+    Nothing,
+    Burst,
+    Backlog,
+}
 
 #[derive(Serialize, Deserialize)]
 pub(super) enum NeedTwin {
@@ -278,7 +285,7 @@ fn offer_twin<'a>(
         writers: List(writers.list),
         records,
         upto,
-        more: offer.more,
+        more: MoreTwin::from(offer.more),
         inline: inline.iter().map(|(id, bytes)| (id.0, Bytes(bytes))).collect(),
     }
 }
@@ -324,5 +331,25 @@ fn kind_number(kind: Kind) -> u8 {
         Kind::Directory => 1,
         Kind::Symlink => 2,
         Kind::Tombstone => 3,
+    }
+}
+
+impl From<More> for MoreTwin {
+    fn from(more: More) -> Self {
+        match more {
+            More::Nothing => Self::Nothing,
+            More::Burst => Self::Burst,
+            More::Backlog => Self::Backlog,
+        }
+    }
+}
+
+impl From<MoreTwin> for More {
+    fn from(more: MoreTwin) -> Self {
+        match more {
+            MoreTwin::Nothing => Self::Nothing,
+            MoreTwin::Burst => Self::Burst,
+            MoreTwin::Backlog => Self::Backlog,
+        }
     }
 }

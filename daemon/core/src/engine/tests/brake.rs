@@ -35,7 +35,8 @@ fn offer(folder: &mut Folder, number: u64, records: &[(RelPath, Record)], more: 
         seq,
         covered: (!more).then(|| Version::of(Dot { writer: THEM, counter: seq })),
     });
-    let offer = Offer { number, after: 0, records: records.to_vec(), upto, more };
+    let told = if more { More::Burst } else { More::Nothing };
+    let offer = Offer { number, after: 0, records: records.to_vec(), upto, more: told };
     folder.tell(Event::Offered { peer: THEM.device, offer });
     if !more {
         folder.rest();
@@ -190,7 +191,7 @@ fn another_peers_edit_of_what_waits_keeps_it() {
     let edit = Record { dot, version, content: ContentId::of(b"edit"), ..all[0].1.clone() };
     let upto = Some(Upto { seq: 1, covered: None });
     let records = vec![(all[0].0.clone(), edit.clone())];
-    let offer = Offer { number: 1, after: 0, records, upto, more: false };
+    let offer = Offer { number: 1, after: 0, records, upto, more: More::Nothing };
     folder.tell(Event::Offered { peer: other.device, offer });
     let entry = folder.index.get(&all[0].0).unwrap().unwrap();
     assert_eq!(entry.record.content, edit.content, "it does not wait behind the delete");

@@ -9,7 +9,7 @@ use super::samples::{
 };
 use super::*;
 use crate::flow::digest::{Block, BlockList};
-use crate::flow::offer::Offer;
+use crate::flow::offer::{More, Offer};
 use crate::model::limits::{
     ANCESTORS_MAX, INLINE_BYTES_MAX, OFFER_RECORDS_MAX, VERSION_WRITERS_MAX, WHOLE_BYTES_MAX,
 };
@@ -200,7 +200,8 @@ fn bytes_come_in_sizes_that_were_asked_for() {
 fn inline_bytes_stay_few() {
     let inline = |sizes: &[u64]| {
         let bytes = |size: &u64| (ContentId([1; 32]), vec![0; usize::try_from(*size).unwrap()]);
-        let offer = Offer { number: 1, after: 0, records: Vec::new(), upto: None, more: false };
+        let offer =
+            Offer { number: 1, after: 0, records: Vec::new(), upto: None, more: More::Nothing };
         Frame::Offer { tag: tag(), offer, inline: sizes.iter().map(bytes).collect() }
     };
     let most = INLINE_BYTES_MAX;
@@ -216,7 +217,7 @@ fn inline_bytes_stay_few() {
 #[test]
 fn names_numbers_and_kinds_make_sense() {
     let offered = |number, after| {
-        let offer = Offer { number, after, records: Vec::new(), upto: None, more: false };
+        let offer = Offer { number, after, records: Vec::new(), upto: None, more: More::Nothing };
         Frame::Offer { tag: tag(), offer, inline: Vec::new() }
     };
     let named = |count| {

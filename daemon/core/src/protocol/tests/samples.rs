@@ -9,7 +9,7 @@ use super::super::peer::{
 };
 use crate::flow::digest::{Block, BlockList};
 use crate::flow::index::Cursor;
-use crate::flow::offer::{Offer, Upto};
+use crate::flow::offer::{More, Offer, Upto};
 use crate::model::{
     Actor, AncestorId, BlockId, ContentId, DeviceId, Dot, FolderId, Incarnation, Kind, Record,
     RelPath, StoreId, Version, Writer,
@@ -67,7 +67,7 @@ pub(super) fn tombstone() -> Record {
 }
 
 pub(super) fn offer(records: Vec<(RelPath, Record)>) -> Frame {
-    let offer = Offer { number: 3, after: 1, records, upto: None, more: false };
+    let offer = Offer { number: 3, after: 1, records, upto: None, more: More::Nothing };
     Frame::Offer { tag: tag(), offer, inline: Vec::new() }
 }
 
@@ -97,7 +97,7 @@ pub(super) fn one_of_each() -> Vec<(&'static str, Frame)> {
         after: 1,
         records: vec![(path("a/b.txt"), file()), (path("gone"), tombstone())],
         upto: Some(Upto { seq: 1_048_577, covered: Some(covered) }),
-        more: true,
+        more: More::Burst,
     };
     vec![
         ("hello", hello(PROTOCOL_VERSION)),
@@ -250,7 +250,8 @@ fn offers() -> impl Strategy<Value = Frame> {
     let inline = collection::vec((any::<[u8; 32]>(), collection::vec(any::<u8>(), 0..99)), 0..3);
     let told = collection::vec((paths(), records()), 0..5);
     let numbers = (1u64.., any::<u64>()).prop_map(|(number, after)| (number, after % number));
-    (tags(), numbers, told, option::of(upto), inline, any::<bool>()).prop_map(|parts| {
+    let more = sample::select(vec![More::Nothing, More::Burst, More::Backlog]);
+    (tags(), numbers, told, option::of(upto), inline, more).prop_map(|parts| {
         let (tag, (number, after), records, upto, inline, more) = parts;
         let inline = inline.into_iter().map(|(id, bytes)| (ContentId(id), bytes)).collect();
         Frame::Offer { tag, offer: Offer { number, after, records, upto, more }, inline }

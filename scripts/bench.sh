@@ -223,7 +223,7 @@ mkdir -p "$(dirname "$RESULT")"
     printf '{\n  "date": "%s",\n' "$(date -u +%Y-%m-%d)"
     printf '  "files": %d,\n  "bytes": %d,\n' "$FILES" $((FILES * FILE_BYTES))
     printf '  "cores": %d,\n  "kernel": "%s %s",\n' "$(nproc)" "$(uname -s)" "$(uname -r | cut -d- -f1)"
-    printf '  "file_system": "%s",\n  "tools": [\n' "$(findmnt -no FSTYPE -T "$DIR/run")"
+    printf '  "file_system": "%s",\n  "tools": [\n' "$(findmnt -no FSTYPE -T "$DIR/run" | tail -1)"
     comma=
     for tool in $TOOLS; do
         printf '%s    {\n      "tool": "%s",\n' "$comma" "$tool"

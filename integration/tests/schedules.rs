@@ -1,6 +1,7 @@
 //! Random schedules of random histories, beyond what can be tried in every order.
 //!
-//! `SYNCD_SEED=n` replays one; `SYNCD_LONG=1` tries a million.
+//! `SYNCD_SEED=n` replays one; `SYNCD_SEEDS=n` tries so many, from `SYNCD_FROM=n` on;
+//! `SYNCD_LONG=1` tries a million.
 
 use syncd_core::model::{Favour, RelPath, Role};
 use syncd_integration::sim::explore::{self, Dice};
@@ -163,7 +164,10 @@ fn all_hold(breeds: &[Breed]) {
     let seeds = match given("SYNCD_SEED") {
         Some(seed) => seed..seed + 1,
         None if given("SYNCD_LONG").is_some() => 0..SEEDS_LONG,
-        None => 0..given("SYNCD_SEEDS").unwrap_or(SEEDS),
+        None => {
+            let first = given("SYNCD_FROM").unwrap_or(0);
+            first..first + given("SYNCD_SEEDS").unwrap_or(SEEDS)
+        }
     };
     let mut failed = Vec::new();
     let count = seeds.end - seeds.start;

@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use syncd_core::engine::{Cause, Event, Intended};
 use syncd_core::flow::detect::Look;
+use syncd_core::flow::index::Index;
 use syncd_core::flow::plan::conflict::is_copy_name;
 use syncd_core::flow::settle::Becoming;
-use syncd_core::model::{ContentId, Entry, Favour, Kind, RelPath, Role};
+use syncd_core::model::{ContentId, Entry, Favour, Kind, Record, RelPath, Role};
 
 use super::World;
 use super::device::{Device, Duty};
@@ -86,6 +87,9 @@ impl World {
 
     fn overrule(&mut self, at: usize) {
         self.excuse(at, &Vec::from_iter(0..self.devices.len()));
+        if self.devices[at].role == Role::SendOnly {
+            self.all_stands(at);
+        }
         self.tell(at, Event::Overruled);
     }
 
@@ -108,6 +112,7 @@ impl World {
         for other in everybody {
             self.deeds(other).give_up_deletes(|_| true);
         }
+        self.all_stands(at);
         self.device(at).joining = Some(favour);
         self.lose_store(at);
     }
@@ -128,6 +133,15 @@ impl World {
             for (path, thing) in disk.things() {
                 self.deeds(at).given_up(path, thing.content);
             }
+        }
+    }
+
+    /// Notes that the person at a device says of all that lies there that it stands.
+    fn all_stands(&mut self, at: usize) {
+        let disk = self.devices[at].disk.clone();
+        for (path, thing) in disk.things() {
+            let but = self.devices[at].index.entry(path).map(|entry| entry.record.dot);
+            self.deeds(at).stands(path, thing.content, false, but);
         }
     }
 
@@ -220,7 +234,7 @@ impl World {
             self.removed(at, &path, thing.content);
             let tail = path.as_bytes()[from.as_bytes().len()..].to_vec();
             let target = RelPath::parse([to.as_bytes(), &tail].concat()).expect("a path");
-            self.disk(at).write(&target, thing.kind, thing.content, thing.mtime_ns);
+            self.disk(at).move_to(&target, &thing);
             if thing.kind == Kind::File {
                 self.deeds(at).wrote(&target, "moved", thing.content, thing.mtime_ns);
             }
@@ -250,7 +264,9 @@ impl World {
     }
 
     fn revert(&mut self, at: usize, path: &RelPath, name: &str, mtime: i64) {
-        self.set_back(at, path, ContentId::of(name.as_bytes()), mtime);
+        let content = ContentId::of(name.as_bytes());
+        self.disk(at).write(path, Kind::File, content, mtime * SECOND);
+        self.set_back(at, path, content);
         self.lose_store(at);
     }
 
@@ -264,28 +280,36 @@ impl World {
         // those of files or directories since, a journal keeps them.
         let in_place = !is_dir(path) && path.ancestors().all(|dir| is_dir(&dir));
         if in_place && self.devices[at].index.entry(path).is_some_and(own) {
-            self.set_back(at, path, ContentId::of(name.unwrap_or_default().as_bytes()), mtime);
+            let content = ContentId::of(name.unwrap_or_default().as_bytes());
+            if let Some(back) = self.disk(at).lose_power(path, content, mtime * SECOND) {
+                self.set_back(at, path, back);
+            }
         }
         self.device(at).shaken = true;
         self.device(at).reincarnate();
         self.crash(at, false);
     }
 
-    fn set_back(&mut self, at: usize, path: &RelPath, content: ContentId, mtime: i64) {
-        let before = self.devices[at].disk.get(path).map(|t| t.content);
-        self.disk(at).write(path, Kind::File, content, mtime * SECOND);
-        let elsewhere = |c| {
-            let others = self.devices.iter().enumerate().filter(|(other, _)| *other != at);
-            others.flat_map(|(_, d)| d.disk.things()).any(|(_, t)| t.content == c)
+    /// Notes that a power loss has put `back` where something else lay.
+    fn set_back(&mut self, at: usize, path: &RelPath, back: ContentId) {
+        let but = self.devices[at].index.entry(path).map(|entry| entry.record.dot);
+        let all = self.devices.clone();
+        let others = || all.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, d)| d);
+        let heard = |record: &Record| {
+            let covers = |d: &Rc<Device>| {
+                let marks = d.index.marks().expect("the index in memory works");
+                let entry = d.index.entry(path);
+                marks.covered.contains(record.dot)
+                    || entry.is_some_and(|e| e.record.version.contains(record.dot))
+            };
+            others().any(covers)
         };
-        if let Some(known) = before.filter(|c| elsewhere(*c)) {
-            // It may have been moved here from where others still have it.
-            self.deeds(at).given_up(path, known);
-        } else if let Some(lost) = before {
-            for at in 0..self.devices.len() {
-                self.deeds(at).undone(path, lost, content);
-            }
-        }
+        let held = |content| {
+            let lies = |d: &Rc<Device>| d.disk.things().any(|(_, t)| t.content == content);
+            all.iter().any(lies)
+        };
+        self.deeds(at).undone(path, back, &heard, &held);
+        self.deeds(at).stands(path, back, true, but);
     }
 
     /// Kills the process and starts it again. With late hands, what was not flushed is gone.

@@ -178,6 +178,10 @@ impl Device {
             let entry = self.index.entry(path);
             let known = entry.is_some_and(|e| e.local.seen == Some(thing.stat()));
             sink.value((path, thing.kind, thing.content, thing.mtime_ns, thing.mode, known));
+            sink.value(thing.durable);
+        }
+        for earlier in self.disk.earlier() {
+            sink.value(earlier);
         }
         sink.value((self.disk.things().count(), &self.ignored, self.crash_next));
         sink.value((self.role, self.joining));

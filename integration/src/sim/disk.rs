@@ -20,6 +20,8 @@ pub struct Thing {
     pub mode: u32,
     /// A number that changes with every change, as ctime and inode do together.
     pub stamp: u64,
+    /// Whether its bytes survive a loss of power: what programs write, nobody makes durable.
+    pub durable: bool,
 }
 
 impl Thing {
@@ -40,6 +42,8 @@ pub struct Disk {
     things: BTreeMap<RelPath, Thing>,
     /// Every content that was ever here: in place, in the trash, or in history.
     ever: BTreeSet<ContentId>,
+    /// What programs have replaced or removed since the path was last made durable.
+    earlier: BTreeMap<RelPath, BTreeSet<ContentId>>,
     stamp: u64,
 }
 
@@ -61,6 +65,34 @@ impl Disk {
         self.ever.contains(&content)
     }
 
+    /// Lists, by path, the contents that a loss of power may bring back.
+    pub fn earlier(&self) -> impl Iterator<Item = (&RelPath, &BTreeSet<ContentId>)> {
+        self.earlier.iter()
+    }
+
+    /// Loses power as far as `path` is concerned: if the bytes there were not durable, they become
+    /// `content` if they may, else what a write leaves that was half done. Returns what is there.
+    pub fn lose_power(
+        &mut self,
+        path: &RelPath,
+        content: ContentId,
+        mtime_ns: i64,
+    ) -> Option<ContentId> {
+        let earlier = self.earlier.remove(path).unwrap_or_default();
+        let there = self.things.get(path);
+        if there.is_some_and(|thing| thing.kind != Kind::File || thing.durable) {
+            return None;
+        }
+        let comes = earlier.contains(&content) || content == ContentId::of(b"");
+        if there.is_none() && !earlier.contains(&content) {
+            return None;
+        }
+        let torn = || ContentId::of(&[b"half of ", &content.0[..]].concat());
+        let content = if comes { content } else { torn() };
+        self.put(path, Kind::File, content, mtime_ns, 0o644);
+        Some(content)
+    }
+
     /// Puts something at `path`, with the directories above it, as a user does.
     pub fn write(&mut self, path: &RelPath, kind: Kind, content: ContentId, mtime_ns: i64) {
         let above: Vec<RelPath> = path.ancestors().collect();
@@ -70,16 +102,34 @@ impl Disk {
             }
         }
         let mode = if kind == Kind::Directory { 0o755 } else { 0o644 };
+        let before = self.things.get(path).filter(|thing| thing.kind == Kind::File).cloned();
+        let durable = before.as_ref().is_some_and(|b| b.content == content && b.durable);
+        self.replaced(path, before.filter(|b| b.content != content));
+        let earlier = self.earlier.remove(path);
         self.put(path, kind, content, mtime_ns, mode);
+        self.earlier.extend(earlier.map(|earlier| (path.clone(), earlier)));
+        if let Some(thing) = self.things.get_mut(path) {
+            thing.durable = durable;
+        }
+    }
+
+    /// Puts a thing at `path` that a user has moved there, bytes and all.
+    pub fn move_to(&mut self, path: &RelPath, thing: &Thing) {
+        self.write(path, thing.kind, thing.content, thing.mtime_ns);
+        if let Some(moved) = self.things.get_mut(path) {
+            moved.durable = thing.durable;
+        }
+    }
+
+    fn replaced(&mut self, path: &RelPath, thing: Option<Thing>) {
+        if let Some(thing) = thing.filter(|thing| thing.kind == Kind::File) {
+            self.earlier.entry(path.clone()).or_default().insert(thing.content);
+        }
     }
 
     /// Removes `path` and what lies below it; returns what was there.
     pub fn remove(&mut self, path: &RelPath) -> Vec<(RelPath, ContentId)> {
-        let goes = |p: &RelPath| p == path || p.is_below(path);
-        let gone = self.things.iter().filter(|(p, _)| goes(p));
-        let gone = gone.map(|(p, t)| (p.clone(), t.content)).collect();
-        self.things.retain(|p, _| !goes(p));
-        gone
+        self.take_away(path).into_iter().map(|(path, thing)| (path, thing.content)).collect()
     }
 
     /// Takes `path` and what lies below it away, to put it elsewhere.
@@ -92,13 +142,18 @@ impl Disk {
             .map(|(p, t)| (p.clone(), t.clone()))
             .collect();
         self.things.retain(|p, _| !goes(p));
+        for (path, thing) in &gone {
+            self.replaced(path, Some(thing.clone()));
+        }
         gone
     }
 
+    /// Puts something at `path` for good.
     fn put(&mut self, path: &RelPath, kind: Kind, content: ContentId, mtime_ns: i64, mode: u32) {
         self.stamp += 1;
         self.ever.insert(content);
-        let thing = Thing { kind, content, mtime_ns, mode, stamp: self.stamp };
+        let thing = Thing { kind, content, mtime_ns, mode, stamp: self.stamp, durable: true };
+        self.earlier.remove(path);
         self.things.insert(path.clone(), thing);
     }
 
@@ -214,6 +269,7 @@ impl Disk {
             Step::Trash { path, expect } => {
                 self.expect(path, expect)?;
                 self.things.remove(path);
+                self.earlier.remove(path);
             }
             Step::RemoveDirectory { path } => {
                 if self.things.get(path).is_some_and(|t| t.kind != Kind::Directory) {

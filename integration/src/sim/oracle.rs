@@ -6,7 +6,7 @@ use std::rc::Rc;
 use syncd_core::flow::index::MemIndex;
 use syncd_core::flow::index::fingerprint::Fingerprint;
 use syncd_core::flow::plan::conflict::is_copy_name;
-use syncd_core::model::{ContentId, Dot, Kind, Record, RelPath};
+use syncd_core::model::{ContentId, DeviceId, Dot, Kind, Record, RelPath};
 
 use super::World;
 use super::device::Device;
@@ -34,6 +34,9 @@ enum Act {
     Removed(ContentId),
     /// A person let another version win over this one, wherever they differ.
     GivenUp(ContentId),
+    /// No program wrote this, and yet it is written anew: a person said that what lies here stands,
+    /// or it was `found` after a power loss. `but` is the write that it was before.
+    Stands { content: ContentId, found: bool, but: Option<Dot> },
 }
 
 impl Deeds {
@@ -59,22 +62,53 @@ impl Deeds {
         }
     }
 
-    /// Notes that fate took a write of `content` before anybody else had it, and brought `back`
-    /// what was there before. What it had replaced may come back from others.
-    pub fn undone(&mut self, path: &RelPath, content: ContentId, back: ContentId) {
-        let by_it = |r: &Record| r.content == content;
-        self.0.retain(|deed| match &deed.act {
-            _ if deed.path != *path => true,
-            Act::Wrote { content: written, .. } => *written != content,
-            Act::Removed(gone) => *gone != back || !deed.record.as_ref().is_some_and(by_it),
-            Act::GivenUp(_) => true,
-        });
-        for deed in self.0.iter_mut().filter(|deed| deed.path == *path) {
-            if let Act::Removed(gone) = deed.act
-                && deed.record.as_ref().is_some_and(by_it)
-            {
-                deed.act = Act::GivenUp(gone);
+    /// Notes that `content` stands at `path` from now on by another word than a program's: a
+    /// person's, or fate's, where it is only `found`. What comes of it in the index is a write like
+    /// any other, which a delete must have seen to be final, since a delete is undone by whoever
+    /// writes the path again. But what was only found comes not back from a delete of these bytes.
+    pub fn stands(&mut self, path: &RelPath, content: ContentId, found: bool, but: Option<Dot>) {
+        if content != ContentId::NONE {
+            let act = Act::Stands { content, found, but };
+            self.0.push(Deed { path: path.clone(), act, record: None, open: true });
+        }
+    }
+
+    /// Notes that nothing will be written any more for what persons said so far.
+    pub fn words_are_over(&mut self) {
+        for deed in self.0.iter_mut().filter(|deed| matches!(deed.act, Act::Stands { .. })) {
+            deed.open = false;
+        }
+    }
+
+    /// Notes that fate took from `path` what its user did there since it held `back`, as far as no
+    /// peer has `heard` of it: of bytes that nobody has synced POSIX promises nothing, and what a
+    /// peer has heard is kept there (SAFETY, I2). What was undone replaced nothing: that must still
+    /// be wherever it is `held`, and may be gone where it is not.
+    pub fn undone(
+        &mut self,
+        path: &RelPath,
+        back: ContentId,
+        heard: &dyn Fn(&Record) -> bool,
+        held: &dyn Fn(ContentId) -> bool,
+    ) {
+        let wrote_it = |deed: &Deed| {
+            deed.path == *path && matches!(deed.act, Act::Wrote { content, .. } if content == back)
+        };
+        let since = self.0.iter().rposition(wrote_it).map_or(0, |at| at + 1);
+        let later = self.0.split_off(since);
+        for mut deed in later {
+            let kept = deed.path != *path || deed.record.as_ref().is_some_and(heard);
+            match deed.act {
+                _ if kept => {}
+                Act::Wrote { content, .. } if !held(content) => continue,
+                Act::Removed(gone) if held(gone) => continue,
+                Act::Removed(gone) => {
+                    deed.act = Act::GivenUp(gone);
+                    deed.open = false;
+                }
+                Act::Wrote { .. } | Act::GivenUp(_) | Act::Stands { .. } => {}
             }
+            self.0.push(deed);
         }
     }
 
@@ -108,10 +142,19 @@ impl Deeds {
         self.0.iter().any(|deed| deed.open)
     }
 
-    /// Notes what the index made of deeds.
-    pub fn close(&mut self, index: &MemIndex) {
+    /// Notes what the index of device `me` made of deeds.
+    pub fn close(&mut self, me: DeviceId, index: &MemIndex) {
         for deed in self.0.iter_mut().filter(|deed| deed.open) {
             let record = index.entry(&deed.path).map(|e| &e.record);
+            if let Act::Stands { content, but, .. } = deed.act {
+                let anew = |r: &&Record| {
+                    let own = r.dot.writer.device == me && !r.dot.writer.is_untold();
+                    own && r.content == content && Some(r.dot) != but
+                };
+                // It may be written more than once while its word holds: the last one counts.
+                deed.record = record.filter(anew).cloned().or_else(|| deed.record.take());
+                continue;
+            }
             let known = match (&deed.act, record) {
                 (Act::Wrote { content, mtime_ns, .. }, Some(record)) => {
                     record.content == *content && record.mtime_ns == *mtime_ns
@@ -119,7 +162,7 @@ impl Deeds {
                 (Act::Removed(content), Some(record)) => record.content != *content,
                 (Act::Wrote { .. }, None) => false,
                 (Act::Removed(_), None) => true,
-                (Act::GivenUp(_), _) => true,
+                (Act::GivenUp(_) | Act::Stands { .. }, _) => true,
             };
             if known {
                 deed.record = record.cloned();
@@ -146,10 +189,16 @@ fn deeds(world: &World) -> impl Iterator<Item = &Deed> {
 /// Tells whether nothing written at the path of `removal` is concurrent with it or came after
 /// it: what it removed must then not come back there.
 fn is_final(world: &World, removal: &Deed) -> bool {
-    let Some(record) = &removal.record else { return false };
-    deeds(world)
-        .filter(|deed| deed.path == removal.path && matches!(deed.act, Act::Wrote { .. }))
-        .all(|deed| deed.record.as_ref().is_some_and(|w| record.version.contains(w.dot)))
+    let (Some(record), Act::Removed(gone)) = (&removal.record, &removal.act) else { return false };
+    let saw = |written: &Record| record.version.contains(written.dot);
+    deeds(world).filter(|deed| deed.path == removal.path).all(|deed| match deed.act {
+        Act::Wrote { .. } => deed.record.as_ref().is_some_and(saw),
+        // Nothing may have come of it.
+        Act::Stands { content, found, .. } => {
+            found && content == *gone || deed.record.as_ref().is_none_or(saw)
+        }
+        Act::Removed(_) | Act::GivenUp(_) => true,
+    })
 }
 
 /// Checks what must hold at every moment: no device did what a lawful one never does, and one
@@ -367,7 +416,7 @@ fn nothing_lost(world: &World) -> Result<(), String> {
     let removed = |content| {
         let by = |act: &Act| match act {
             Act::Removed(was) | Act::GivenUp(was) => *was == content,
-            Act::Wrote { .. } => false,
+            Act::Wrote { .. } | Act::Stands { .. } => false,
         };
         deeds(world).any(|deed| by(&deed.act))
     };

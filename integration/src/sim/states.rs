@@ -78,10 +78,12 @@ impl Fingerprint for Sink {
         if counter == 0 || writer.device == DeviceId::NIL {
             return self.value(counter);
         }
-        assert!(writer.incarnation.0 < 1 << 8 && counter < 1 << 48, "too large to pack");
+        let untold = (1 << 8) - 1;
+        let life = if writer.is_untold() { untold } else { writer.incarnation.0 };
+        assert!((life < untold || writer.is_untold()) && counter < 1 << 48, "too large to pack");
         self.0.push(Token::Counter(self.1.len()));
         let device = u64::from(writer.device.0[0]);
-        self.1.push(device << 56 | writer.incarnation.0 << 48 | counter);
+        self.1.push(device << 56 | life << 48 | counter);
     }
 
     fn seq(&mut self, device: DeviceId, store: StoreId, seq: Seq) {

@@ -315,9 +315,9 @@ impl World {
             }
         }
         let handled = device.engine.handle(now, event, &mut device.index);
-        let Device { deeds, index, .. } = device;
+        let Device { deeds, index, id, .. } = device;
         if deeds.has_open() {
-            Rc::make_mut(deeds).close(index);
+            Rc::make_mut(deeds).close(*id, index);
         }
         self.note_error(at, handled);
         self.act(at);

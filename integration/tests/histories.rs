@@ -373,3 +373,66 @@ fn a_file_that_a_directory_replaced_is_no_conflict_when_lanes_overtake() {
                   way of its directory",
     });
 }
+
+#[test]
+fn what_was_found_and_withheld_is_told_as_found() {
+    holds_and(
+        &History {
+            name: "a rebuilt store in a folder that only receives",
+            devices: 2,
+            hub: false,
+            script: "b:w p X 1; b:d p; a:role receive; a:lose; a:role both",
+            no_copies: true,
+            because: "what a store found is nobody's write, also when it was withheld first",
+        },
+        &|world| oracle::nothing_at(world, "p"),
+    );
+}
+
+#[test]
+fn what_is_found_and_written_names_the_write() {
+    holds(&History {
+        name: "a rebuilt store and two equal writes",
+        devices: 2,
+        hub: false,
+        script: "a:w p X 1; b:w p X 2; b:lose; a:d p",
+        no_copies: true,
+        because: "who deleted the file has seen the write, and cannot have seen the find",
+    });
+}
+
+#[test]
+fn an_older_version_that_power_loss_brought_back_stays_deleted() {
+    holds(&History {
+        name: "a power loss and a delete",
+        devices: 2,
+        hub: false,
+        script: "b:w p X 1; b:w p Y 2; b:power p X 1; a:d p",
+        no_copies: false,
+        because: "what a power loss left is nobody's write, and its delete was meant",
+    });
+}
+
+#[test]
+fn a_directory_that_a_join_forgot_is_made_again_for_what_a_peer_has_in_it() {
+    holds(&History {
+        name: "a renamed directory in a join",
+        devices: 2,
+        hub: false,
+        script: "a:w d/f X 1; b:rejoin there; b:r d q; a:w d/g Y 1",
+        no_copies: false,
+        because: "what is written as its parent has a counter, though nobody had heard of it",
+    });
+}
+
+#[test]
+fn a_person_who_overrules_writes_anew() {
+    holds(&History {
+        name: "an older version that somebody insists on",
+        devices: 2,
+        hub: false,
+        script: "b:w p X 1; a:role send; b:w p Y 2; a:overrule",
+        no_copies: false,
+        because: "what somebody says stands is a write, which the replacement has not seen",
+    });
+}

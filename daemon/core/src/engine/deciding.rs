@@ -185,6 +185,7 @@ impl Engine {
         let mut put = put_for(news, entry, resolution, unchanged);
         if revived {
             put.stamp = Stamp::Write;
+            put.record.found = false;
             put.standing = self.standing_of_own(entry);
         }
         puts.push((path.clone(), put));

@@ -62,7 +62,7 @@ impl Engine {
             (Role::SendOnly, true) => self.end_word(draft),
             (Role::SendReceive | Role::SendOnly, false) => {
                 self.word = None;
-                self.tell_withheld(draft)
+                self.tell_withheld(false, draft)
             }
         }
     }
@@ -154,7 +154,11 @@ impl Engine {
         match word.by {
             By::Joining(_) => {
                 self.actions.push_back(Action::Tell(Notice::Joined));
-                if self.role == Role::ReceiveOnly { Ok(()) } else { self.tell_withheld(draft) }
+                if self.role == Role::ReceiveOnly {
+                    Ok(())
+                } else {
+                    self.tell_withheld(true, draft)
+                }
             }
             // What no peer has told of again although it covers it was deleted there.
             By::Reverting => {
@@ -198,23 +202,38 @@ impl Engine {
         }
     }
 
-    /// Tells what was withheld: as a write made now, since its dot may be covered elsewhere.
-    fn tell_withheld(&mut self, draft: &mut Draft<'_, impl Index>) -> Result<(), IndexError> {
+    /// Tells what was withheld: as a write made now, since its dot may be covered elsewhere. What
+    /// nobody wrote, but a store found that knew nothing, stays found, unless a person has `joined`
+    /// the folder with it.
+    fn tell_withheld(
+        &mut self,
+        joined: bool,
+        draft: &mut Draft<'_, impl Index>,
+    ) -> Result<(), IndexError> {
         let (live, gone): (Vec<_>, Vec<_>) =
             draft.withheld()?.into_iter().partition(|(_, entry)| entry.record.is_live());
         for (path, entry) in live.into_iter().chain(gone.into_iter().rev()) {
-            self.put_stamped(path, told(entry), None, draft);
+            let put = told(entry);
+            let record = Record { found: put.record.found && !joined, ..put.record };
+            self.put_stamped(path, Put { record, ..put }, None, draft);
         }
         Ok(())
     }
 
     /// Returns the put of a job that is done, under the role that holds now.
     pub(super) fn as_of_now(&self, put: Put) -> Put {
-        if put.standing != Standing::Withheld || self.role == Role::ReceiveOnly {
+        if put.standing != Standing::Withheld || self.withholds(None) {
             return put;
         }
-        let seen = put.seen;
-        Put { seen, ..told_record(put.record) }
+        match put.stamp {
+            // A write by a dot that comes only now.
+            Stamp::Write => {
+                let version = put.record.version.as_told();
+                let record = Record { version, ..put.record };
+                Put { record, standing: Standing::Settled, ..put }
+            }
+            Stamp::AsIs | Stamp::Resolution => Put { seen: put.seen, ..told_record(put.record) },
+        }
     }
 
     /// Decides for a path whose version here no peer was told of; `None`: as for any other.
@@ -237,7 +256,9 @@ impl Engine {
         let put = match favour::rule(ours, &news.record, by) {
             // Between it and theirs it is decided as soon as it is told.
             Ruling::AsAny if matches!(by, By::Joining(_)) => {
-                self.put_stamped(path.clone(), told(entry.clone()), None, draft);
+                let put = told(entry.clone());
+                let record = Record { found: false, ..put.record };
+                self.put_stamped(path.clone(), Put { record, ..put }, None, draft);
                 return self.next_for(path, news, draft).map(Some);
             }
             Ruling::AsAny => return Ok(None),
@@ -248,7 +269,8 @@ impl Engine {
             }
             Ruling::OursAbove => told_record(above()),
             Ruling::OursUntold => {
-                let put = Put::new(above(), Stamp::Resolution);
+                let record = Record { found: ours.found, ..above() };
+                let put = Put::new(record, Stamp::Resolution);
                 Put { standing: Standing::Withheld, ..put }
             }
         };

@@ -74,7 +74,6 @@ impl Engine {
                 record.version.raise(dot);
                 record.dot = dot;
                 record.author = dot.writer.device;
-                record.found = false;
             }
         }
         let seen = placed.map_or(put.seen, |p| p.stat);

@@ -53,7 +53,8 @@ pub struct Record {
     /// Who made it.
     pub actor: Actor,
     /// Whether nobody saw the write being made: it lay there when a store that knew nothing yet
-    /// looked at its folder for the first time. Belongs to the dot; `false` for tombstones.
+    /// looked at its folder for the first time, or after a power loss. Belongs to the dot; `false`
+    /// for tombstones.
     pub found: bool,
 }
 

@@ -21,8 +21,8 @@ pub enum Meaning {
     /// Something that the index knows from peers but never placed here lies here now with other
     /// bytes: a write that has seen nothing of the entry, to be reconciled with it.
     Apart(Box<Record>),
-    /// What a power loss has left of a file whose bytes were not durable: a write that has seen
-    /// nothing, so that whoever holds what was told of the file gives it back.
+    /// What a power loss has left of a file whose bytes were not durable: nobody's write, found,
+    /// that has seen nothing, so that whoever holds what was told of the file gives it back.
     Suspect(Box<Record>),
     /// All that a power loss has left is the name: nobody is told.
     Emptied,
@@ -57,7 +57,7 @@ pub fn found(entry: Option<&Entry>, found: &Found, dot: Dot, memory: Memory) -> 
         (Standing::Settled, true) if memory == Memory::Shaken && is_suspect(entry, found) => {
             match is_empty(found) {
                 true => Meaning::Emptied,
-                false => Meaning::Suspect(Box::new(alone())),
+                false => Meaning::Suspect(Box::new(Record { found: true, ..alone() })),
             }
         }
         // A directory that only ignored content keeps alive stays deleted (MERGING, M14).
@@ -248,6 +248,7 @@ mod tests {
             let shown = match meaning {
                 Meaning::Suspect(record) => {
                     assert_eq!(record.version, Version::of(dot(1, 9)), "{because}: it saw nothing");
+                    assert!(record.found, "{because}: it is nobody's write");
                     "suspect"
                 }
                 Meaning::Emptied => "emptied",

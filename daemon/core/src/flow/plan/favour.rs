@@ -73,14 +73,15 @@ fn replaced(ours: &Record, theirs: &Record) -> bool {
     ours.version.contains(theirs.dot) || found_again
 }
 
-/// Returns `ours` as having seen `theirs` too. The counter of the write or resolution that this
-/// is, is not in it yet.
+/// Returns `ours` as having seen `theirs` too, by somebody's word: it is not only found any more.
+/// The counter of the write or resolution that this is, is not in it yet.
 #[must_use]
 pub fn above(ours: &Record, theirs: &Record) -> Record {
     let heritage = theirs.heritage().into_iter().chain(ours.ancestors.iter().copied());
     Record {
         ancestors: newest_first(heritage.filter(|id| *id != ours.content.ancestor())),
         version: ours.version.joined(&theirs.version),
+        found: false,
         ..ours.clone()
     }
 }

@@ -98,11 +98,16 @@ fn resolve(ours: &Record, theirs: &Record) -> Resolution {
         Side::Theirs => (theirs, ours),
     };
     let heritage = lost.heritage().into_iter().chain(won.ancestors.iter().copied());
+    // Where somebody wrote what another found, the record names the write, whosever looks it has:
+    // whoever deletes the file has seen the write.
+    let named = if won.found && !lost.found && won.same_content(lost) { lost } else { won };
     let record = Record {
         ancestors: newest_first(heritage.filter(|id| *id != won.content.ancestor())),
         version: ours.version.joined(&theirs.version),
-        // Where somebody wrote what another found, the record stands for the write too.
-        found: won.found && (lost.found || !won.same_content(lost)),
+        dot: named.dot,
+        author: named.author,
+        actor: named.actor.clone(),
+        found: named.found,
         ..won.clone()
     };
     Resolution { winner, record, copy }
@@ -268,6 +273,9 @@ mod tests {
             let later = Record { mtime_ns: 5, ..theirs };
             let Verdict::Resolve(one) = reconcile(&ours, &later) else { panic!("{because}") };
             assert_eq!(one.record.found, found, "{because}: with another time");
+            assert_eq!(one.record.mtime_ns, 5, "{because}: the later looks");
+            let named = if found || !later.found { &later } else { &ours };
+            assert_eq!(one.record.dot, named.dot, "{because}: the write, else the later");
         }
     }
 

@@ -41,30 +41,67 @@ impl Hands {
             Expect::Known { kind: Kind::Directory, .. } => return self.remove_directory(run, path),
             Expect::Known { kind, stat, content } => Known { kind, stat, content },
         };
-        let said = |errno| self.said(path, 0, errno);
         let held = self.hold_whole(&spot, known.kind, &known.stat)?;
         self.pass(Moment::Checked);
-        let mut moved = Moved::new(path, known.content, known.kind, Why::Deleted);
-        self.describe(&mut moved, &held);
-        let moved = self.journal().begin(moved).map_err(said)?;
-        self.pass(Moment::Noted);
-        if !held.is_unchanged().map_err(said)? {
-            return self.give_up(&moved, spot.overtaken());
-        }
-        self.pass(Moment::Asked);
+        let moved = self.note_trashing(&spot, &known, &held)?;
         run.will_touch(path);
-        let name = moved.name();
-        match fs::renameat(spot.way(), spot.name(), self.trash(), name.as_str()) {
-            Ok(()) => self.pass(Moment::Trashed),
-            Err(Errno::NOENT) => return self.give_up(&moved, spot.overtaken()),
-            Err(errno) => return self.give_up(&moved, said(errno)),
-        }
-        if !self.is_expected(self.trash(), &name, &held, known.content) {
-            return self.put_back(&moved, &spot, self.trash(), &name, spot.overtaken());
-        }
-        self.file(&moved, held, self.trash(), &name).map_err(said)?;
+        self.move_to_trash(&spot, &held, &moved)?;
+        self.look_at_trashed(&spot, &known, held, &moved)?;
         run.left(path, Kind::Tombstone, None);
         Ok(())
+    }
+
+    /// Writes down that a version will go to the trash.
+    pub(super) fn note_trashing(
+        &self,
+        spot: &Spot,
+        known: &Known,
+        held: &Held,
+    ) -> Result<Moved, SettleError> {
+        let mut moved = Moved::new(&spot.path, known.content, known.kind, Why::Deleted);
+        self.describe(&mut moved, held);
+        let moved = self.journal().begin(moved);
+        let moved = moved.map_err(|errno| self.said(&spot.path, 0, errno))?;
+        self.pass(Moment::Noted);
+        Ok(moved)
+    }
+
+    /// Moves what was taken hold of into the trash if it is unchanged.
+    pub(super) fn move_to_trash(
+        &self,
+        spot: &Spot,
+        held: &Held,
+        moved: &Moved,
+    ) -> Result<(), SettleError> {
+        let said = |errno| self.said(&spot.path, 0, errno);
+        if !held.is_unchanged().map_err(said)? {
+            return self.give_up(moved, spot.overtaken());
+        }
+        self.pass(Moment::Asked);
+        match fs::renameat(spot.way(), spot.name(), self.trash(), moved.name().as_str()) {
+            Ok(()) => {
+                self.pass(Moment::Trashed);
+                Ok(())
+            }
+            Err(Errno::NOENT) => self.give_up(moved, spot.overtaken()),
+            Err(errno) => self.give_up(moved, said(errno)),
+        }
+    }
+
+    /// Verifies what was moved into the trash, and puts it back if it was not what was expected.
+    pub(super) fn look_at_trashed(
+        &self,
+        spot: &Spot,
+        known: &Known,
+        held: Held,
+        moved: &Moved,
+    ) -> Result<(), SettleError> {
+        let name = moved.name();
+        if !self.is_expected(self.trash(), &name, &held, known.content) {
+            return self.put_back(moved, spot, self.trash(), &name, spot.overtaken());
+        }
+        let filed = self.file(moved, held, self.trash(), &name);
+        filed.map_err(|errno| self.said(&spot.path, 0, errno))
     }
 
     /// Gives a name of ours to the user, never replacing anything: `EEXIST` then.

@@ -37,6 +37,7 @@ pub mod staging;
 mod take;
 #[cfg(test)]
 mod testing;
+mod together;
 pub mod trash;
 mod twins;
 mod unplaced;
@@ -279,6 +280,16 @@ impl Hands {
 
     /// Reaches the directory that `path` lies in.
     fn spot(&self, path: &RelPath) -> Result<Spot, SettleError> {
+        self.spot_in(path, Arc::new(self.way_to(path)?))
+    }
+
+    /// Returns the place of `path` in its directory, which was reached.
+    fn spot_in(&self, path: &RelPath, way: Arc<OwnedFd>) -> Result<Spot, SettleError> {
+        Ok(Spot { way, path: path.clone(), name: self.name_of(path)? })
+    }
+
+    /// Opens the directory that `path` lies in.
+    fn way_to(&self, path: &RelPath) -> Result<OwnedFd, SettleError> {
         if !self.root().is_ours(path) {
             return Err(SettleError::Trouble { path: path.clone(), trouble: Trouble::Denied });
         }
@@ -300,7 +311,7 @@ impl Hands {
             // What was reached is the directory's twin.
             return Err(SettleError::NoWay { path: path.clone() });
         }
-        Ok(Spot { way, path: path.clone(), name: self.name_of(path)? })
+        Ok(way)
     }
 
     /// Returns the name that `path` has in its directory here.
@@ -328,7 +339,7 @@ impl Hands {
 
 /// A name in a directory that was reached: where a step is taken.
 struct Spot {
-    way: OwnedFd,
+    way: Arc<OwnedFd>,
     path: RelPath,
     /// The name here, which only in a single-file folder is not that of the path.
     name: Vec<u8>,

@@ -36,12 +36,17 @@ impl Hands {
         let readied = self.readied(run.ticket(), nth);
         let readied = readied.ok_or_else(|| SettleError::NotStaged { path: path.clone() })?;
         let placed = self.place_readied(run, &readied, path, expect);
-        match &placed {
-            Ok(()) if readied.kind == Kind::Symlink => self.discard(readied.content),
-            Ok(()) => self.is_placed(path),
-            Err(_) => self.give_back(&readied),
-        }
+        self.is_used(&readied, path, placed.is_ok());
         placed
+    }
+
+    /// Takes note of what became of a readied inode: `placed`, or it is staged again.
+    pub(super) fn is_used(&self, readied: &Readied, path: &RelPath, placed: bool) {
+        match placed {
+            true if readied.kind == Kind::Symlink => self.discard(readied.content),
+            true => self.is_placed(path),
+            false => self.give_back(readied),
+        }
     }
 
     fn place_readied(
@@ -76,28 +81,51 @@ impl Hands {
                 }
             }
         }
+        self.has_placed(run, &spot, readied)
+    }
+
+    /// Notes what was placed.
+    pub(super) fn has_placed(
+        &self,
+        run: &mut Run,
+        spot: &Spot,
+        readied: &Readied,
+    ) -> Result<(), SettleError> {
         // RACE: a user who saw it may have written or replaced it already. It was placed all the
         // same, and what he made of it came after it: the next look finds that it differs.
-        let now = spot.stat().map_err(|errno| self.said(path, 0, errno))?;
+        let now = spot.stat().map_err(|errno| self.said(&spot.path, 0, errno))?;
         let ours = readied.key;
         let is_ours = |key: &StatKey| {
             (key.inode, key.size, key.mtime_ns) == (ours.inode, ours.size, ours.mtime_ns)
         };
         let key = now.as_ref().map(system::key_of).filter(is_ours).unwrap_or(ours);
-        run.left(path, readied.kind, Some(key));
+        run.left(&spot.path, readied.kind, Some(key));
         Ok(())
     }
 
     fn place_new(&self, spot: &Spot, readied: &Readied) -> Result<(), SettleError> {
+        self.may_come(spot)?;
+        self.come(spot, readied)
+    }
+
+    /// Makes sure that a new file may take its name.
+    pub(super) fn may_come(&self, spot: &Spot) -> Result<(), SettleError> {
         self.is_free(spot)?;
         self.keeps_name(spot)?;
         self.pass(Moment::Checked);
-        match self.install(self.staging(), &readied.name, spot.way(), spot.name()) {
-            Ok(()) => self.pass(Moment::Installed),
-            Err(Errno::EXIST) => return Err(spot.overtaken()),
-            Err(errno) => return Err(self.said(&spot.path, readied.key.size, errno)),
-        }
         Ok(())
+    }
+
+    /// Gives a new file its name.
+    pub(super) fn come(&self, spot: &Spot, readied: &Readied) -> Result<(), SettleError> {
+        match self.install(self.staging(), &readied.name, spot.way(), spot.name()) {
+            Ok(()) => {
+                self.pass(Moment::Installed);
+                Ok(())
+            }
+            Err(Errno::EXIST) => Err(spot.overtaken()),
+            Err(errno) => Err(self.said(&spot.path, readied.key.size, errno)),
+        }
     }
 
     /// Exchanges the names of the new and the old version: there is no instant without either.
@@ -108,18 +136,43 @@ impl Hands {
         readied: &Readied,
         known: &Known,
     ) -> Result<(), SettleError> {
-        let said = |errno| self.said(&spot.path, readied.key.size, errno);
         let held = self.hold_whole(spot, known.kind, &known.stat)?;
         self.pass(Moment::Checked);
-        if self.inherit(readied, &held) {
+        let moved = self.note_exchange(run, spot, readied, known, &held)?;
+        self.swap(spot, readied, &held, &moved)?;
+        self.look_at_swapped(spot, readied, known, held, &moved)
+    }
+
+    /// Lets the new version inherit from the old one, and writes down that it will displace it.
+    pub(super) fn note_exchange(
+        &self,
+        run: &mut Run,
+        spot: &Spot,
+        readied: &Readied,
+        known: &Known,
+        held: &Held,
+    ) -> Result<Moved, SettleError> {
+        if self.inherit(readied, held) {
             run.will_sync(&spot.path);
         }
-        let moved = self.note(&spot.path, known, Why::Replaced, &held, readied, &readied.name);
-        let moved = moved.map_err(said)?;
+        let moved = self.note(&spot.path, known, Why::Replaced, held, readied, &readied.name);
+        let moved = moved.map_err(|errno| self.said(&spot.path, readied.key.size, errno))?;
         self.pass(Moment::Noted);
+        Ok(moved)
+    }
+
+    /// Exchanges the names if what was taken hold of is unchanged.
+    pub(super) fn swap(
+        &self,
+        spot: &Spot,
+        readied: &Readied,
+        held: &Held,
+        moved: &Moved,
+    ) -> Result<(), SettleError> {
+        let said = |errno| self.said(&spot.path, readied.key.size, errno);
         // Asked of the held descriptor, as late as can be: the exchange sets the change time.
         if !held.is_unchanged().map_err(said)? {
-            return self.give_up(&moved, spot.overtaken());
+            return self.give_up(moved, spot.overtaken());
         }
         self.pass(Moment::Asked);
         let swap = RenameFlags::EXCHANGE;
@@ -127,14 +180,30 @@ impl Hands {
         // From the user's name to ours: whoever watches the directory is told of the two halves in
         // this order, and so last that something has come.
         match fs::renameat_with(spot.way(), spot.name(), self.staging(), name, swap) {
-            Ok(()) => self.pass(Moment::Swapped),
-            Err(Errno::NOENT) => return self.give_up(&moved, spot.overtaken()),
-            Err(errno) => return self.give_up(&moved, said(errno)),
+            Ok(()) => {
+                self.pass(Moment::Swapped);
+                Ok(())
+            }
+            Err(Errno::NOENT) => self.give_up(moved, spot.overtaken()),
+            Err(errno) => self.give_up(moved, said(errno)),
         }
+    }
+
+    /// Looks at what an exchange displaced, and files it or gives it back to the user.
+    pub(super) fn look_at_swapped(
+        &self,
+        spot: &Spot,
+        readied: &Readied,
+        known: &Known,
+        held: Held,
+        moved: &Moved,
+    ) -> Result<(), SettleError> {
+        let said = |errno| self.said(&spot.path, readied.key.size, errno);
+        let name = readied.name.as_str();
         if self.is_expected(self.staging(), name, &held, known.content) {
-            return self.file(&moved, held, self.staging(), name).map_err(said);
+            return self.file(moved, held, self.staging(), name).map_err(said);
         }
-        let kept = self.keep_unseen(&moved, spot, self.staging(), name)?;
+        let kept = self.keep_unseen(moved, spot, self.staging(), name)?;
         self.displaced(spot, kept)
     }
 

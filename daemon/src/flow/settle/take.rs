@@ -9,6 +9,7 @@ use syncd_core::flow::settle::{Expect, Job, Placed, SettleError, Step, Ticket};
 use syncd_core::model::{ContentId, Kind, RelPath, StatKey};
 
 use super::staging::SYNC_SINGLY_MAX;
+use super::together::Swaps;
 use super::{Hands, Moment};
 use crate::world::disk::{DiskError, system};
 
@@ -24,7 +25,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    fn new(ticket: Ticket) -> Self {
+    pub(super) fn new(ticket: Ticket) -> Self {
         Self { ticket, left: BTreeMap::new(), touched: BTreeSet::new(), unsynced: BTreeSet::new() }
     }
 
@@ -84,29 +85,40 @@ impl Hands {
             .filter_map(|(ticket, answer)| answer.err().map(|error| (ticket, error)))
             .collect();
         let mut runs = Vec::with_capacity(jobs.len());
-        let began = Instant::now();
-        for job in jobs {
+        let (began, mut swaps) = (Instant::now(), Swaps::default());
+        let mut rest = jobs;
+        while let Some((job, after)) = rest.split_first() {
+            let is_refused = |job: &Job| refused.contains_key(&job.ticket);
+            let count = self.count_together(rest, is_refused);
+            if count > 1 {
+                let (together, after) = rest.split_at(count);
+                runs.extend(self.take_together(together, &mut swaps));
+                rest = after;
+                continue;
+            }
             let mut run = Run::new(job.ticket);
             let answer = match refused.get(&job.ticket) {
                 Some(error) => Err(error.clone()),
-                None => self.take_steps(job, &mut run),
+                None => swaps.during(|| self.take_steps(job, &mut run)),
             };
-            // What an early failure did not come to is staged for the next try.
-            self.unready(job.ticket);
             runs.push((run, answer));
+            rest = after;
         }
-        let swap_us = began.elapsed().as_micros();
+        // What an early failure did not come to is staged for the next try.
+        jobs.iter().for_each(|job| self.unready(job.ticket));
+        let take_us = began.elapsed().as_micros();
         let durable = self.sync_names(&runs).is_ok();
-        let sync_us = began.elapsed().as_micros() - swap_us;
+        let sync_us = began.elapsed().as_micros() - take_us;
+        let swap_us = swaps.span().as_micros();
         // How long a burst is seen in part, and how long its sender waits for it to be durable.
-        tracing::debug!(jobs = jobs.len(), swap_us, sync_us, "a batch has its names");
+        tracing::debug!(jobs = jobs.len(), take_us, swap_us, sync_us, "a batch has its names");
         let answer = |(run, answer): (Run, Result<(), SettleError>)| {
             (run.ticket, answer.map(|()| self.placed(&run, durable)))
         };
         runs.into_iter().map(answer).collect()
     }
 
-    fn take_steps(&self, job: &Job, run: &mut Run) -> Result<(), SettleError> {
+    pub(super) fn take_steps(&self, job: &Job, run: &mut Run) -> Result<(), SettleError> {
         for (nth, step) in job.steps.iter().enumerate() {
             match step {
                 Step::KeepAs { path, expect, copy } => self.keep_as(run, path, expect, copy)?,

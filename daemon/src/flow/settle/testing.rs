@@ -124,9 +124,19 @@ impl Folder {
 
     /// Does something at one moment of the next job, once.
     pub(super) fn at(&self, moment: Moment, act: impl Fn() + Send + Sync + 'static) {
-        let done = std::sync::atomic::AtomicBool::new(false);
+        self.at_nth(moment, 1, act);
+    }
+
+    /// Does something when a moment comes for the `nth` time, from 1.
+    pub(super) fn at_nth(
+        &self,
+        moment: Moment,
+        nth: usize,
+        act: impl Fn() + Send + Sync + 'static,
+    ) {
+        let count = std::sync::atomic::AtomicUsize::new(0);
         let hook = move |now| {
-            if now == moment && !done.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            if now == moment && count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1 == nth {
                 act();
             }
         };

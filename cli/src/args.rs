@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use syncd_core::model::DeviceId;
 
+use crate::client::query;
 use crate::commands::{
     config, conflict, device, doctor, event, folder, generate, held, identity, ignore, pause,
     report, status, trash, why, work,
@@ -40,10 +41,10 @@ const PEER_ID_CHARS: usize = 52;
 #[derive(Debug, Parser)]
 #[command(name = "syncctl", version, about = "Keeps folders identical on your own machines")]
 #[command(long_about = ABOUT, after_long_help = EXAMPLES)]
-#[command(propagate_version = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(propagate_version = true, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// The home of the instance to talk to; each home is a device of its own
-    #[arg(long, global = true, value_name = "DIR", env = "SYNCD_HOME", hide_env_values = true)]
+    /// The home of the instance to talk to; each is a device of its own [env: SYNCD_HOME]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
 
     /// Print facts as JSON, for programs
@@ -81,6 +82,21 @@ pub(crate) enum Command {
     Report(report::Report),
     Completions(generate::Completions),
     Man(generate::Man),
+}
+
+// No documentation comment: clap would put it in place of each command's own.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Only {
+    /// Only this folder
+    #[arg(long, value_name = "ID")]
+    pub(crate) folder: Option<String>,
+}
+
+impl Only {
+    /// Writes the route of a list, of this folder alone if one was named.
+    pub(crate) fn route(&self, list: &str) -> String {
+        query(list, &[("folder", self.folder.as_deref())])
+    }
 }
 
 /// Reads a duration such as `500ms`, `30s`, `5m`, `1h` or `7d`; a bare number is seconds.

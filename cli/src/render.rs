@@ -60,12 +60,31 @@ pub(crate) fn painted(tone: Tone, text: &str, colours: bool) -> String {
     if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// Lays out rows under their heads, columns aligned. No rows, no heads.
-pub(crate) fn table(heads: &[&str], rows: &[Vec<Cell>], colours: bool) -> String {
+/// Tells how many columns the terminal has; `None` when stdout is none.
+pub(crate) fn columns() -> Option<usize> {
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let asked = || rustix::termios::tcgetwinsize(&stdout).ok().map(|size| size.ws_col.into());
+    said.or_else(asked).filter(|columns| *columns > 0)
+}
+
+/// What the further lines of one thing begin with.
+const INDENT: usize = 4;
+
+/// Lays out rows under their heads, columns aligned. No rows, no heads. Where a row would be wider
+/// than `columns`, it goes on in a further, indented line; nothing is cut off.
+pub(crate) fn table(
+    heads: &[&str],
+    rows: &[Vec<Cell>],
+    colours: bool,
+    columns: Option<usize>,
+) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let width = |text: &str| text.chars().count();
     let mut widths: Vec<usize> = heads.iter().map(|head| width(head)).collect();
     for row in rows {
         for (widest, cell) in widths.iter_mut().zip(row) {
@@ -76,20 +95,59 @@ pub(crate) fn table(heads: &[&str], rows: &[Vec<Cell>], colours: bool) -> String
     let mut text = String::new();
     for row in std::iter::once(&heads).chain(rows) {
         let mut line = String::new();
-        let mut gap = 0;
-        for (cell, widest) in row.iter().zip(&widths) {
+        let (mut gap, mut at) = (0, 0);
+        for (place, (cell, widest)) in row.iter().zip(&widths).enumerate() {
+            if place > 0 && columns.is_some_and(|columns| at + 2 + widest > columns) {
+                end(&mut text, &mut line);
+                (gap, at) = (INDENT, INDENT);
+            } else if place > 0 {
+                (gap, at) = (gap + 2, at + 2);
+            }
             // Spaces are written only before something, so that no line ends in spaces.
             if !cell.text.is_empty() {
                 line.extend(std::iter::repeat_n(' ', gap));
                 line += &painted(cell.tone, &cell.text, colours);
                 gap = 0;
             }
-            gap += widest - width(&cell.text) + 2;
+            gap += widest - width(&cell.text);
+            at += widest;
         }
-        text += &line;
-        text.push('\n');
+        end(&mut text, &mut line);
     }
     text
+}
+
+/// Counts the columns that text takes.
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// Puts a line to the others, unless nothing is in it.
+fn end(text: &mut String, line: &mut String) {
+    if !line.is_empty() {
+        *text += line;
+        text.push('\n');
+        line.clear();
+    }
+}
+
+/// Breaks prose between words, so that each line fits into `columns` after `indent` spaces, which
+/// all lines but the first begin with.
+pub(crate) fn wrapped(text: &str, indent: usize, columns: Option<usize>) -> String {
+    let mut lines = String::new();
+    let mut at = indent;
+    for word in text.split(' ') {
+        let fits = columns.is_none_or(|columns| at + 1 + width(word) <= columns);
+        if at == indent {
+            lines += word;
+        } else if fits {
+            (lines, at) = (lines + " " + word, at + 1);
+        } else {
+            (lines, at) = (format!("{lines}\n{:indent$}{word}", ""), indent);
+        }
+        at += width(word);
+    }
+    lines
 }
 
 /// Makes text harmless for a terminal: control characters, line ends and those that reorder a
@@ -228,11 +286,48 @@ mod tests {
             vec![Cell::from("work"), Cell::toned(Tone::Good, "idle"), Cell::from("")],
             vec![Cell::from("\u{fc}ber\n"), Cell::from(""), Cell::from("x")],
         ];
-        let plain = table(&["FOLDER", "STATE", "NOTE"], &rows, false);
+        let plain = table(&["FOLDER", "STATE", "NOTE"], &rows, false, None);
         assert_eq!(plain, "FOLDER     STATE  NOTE\nwork       idle\n\u{fc}ber\\u{a}         x\n");
-        let coloured = table(&["FOLDER", "STATE", "NOTE"], &rows, true);
+        let coloured = table(&["FOLDER", "STATE", "NOTE"], &rows, true, Some(80));
         assert!(coloured.contains("\x1b[32midle\x1b[0m"), "{coloured:?}");
-        assert_eq!(table(&["FOLDER"], &[], true), "", "no rows, no heads");
+        assert_eq!(table(&["FOLDER"], &[], true, None), "", "no rows, no heads");
+    }
+
+    #[test]
+    fn what_is_wider_than_the_terminal_goes_on_below() {
+        let rows =
+            [vec![Cell::from("work"), Cell::from(""), Cell::from("a-long-name"), Cell::from("x")]];
+        let heads = ["FOLDER", "BY", "COPY", "WHY"];
+        for (columns, laid_out, because) in [
+            (None, "FOLDER  BY  COPY         WHY\nwork        a-long-name  x\n", "for a program"),
+            (Some(28), "FOLDER  BY  COPY         WHY\nwork        a-long-name  x\n", "fits"),
+            (Some(27), "FOLDER  BY  COPY\n    WHY\nwork        a-long-name\n    x\n", "one less"),
+            (
+                Some(9),
+                "FOLDER\n    BY\n    COPY\n    WHY\nwork\n    a-long-name\n    x\n",
+                "nothing is cut off, and what is empty takes no line",
+            ),
+        ] {
+            assert_eq!(table(&heads, &rows, false, columns), laid_out, "{because}");
+        }
+    }
+
+    #[test]
+    fn prose_is_broken_between_words() {
+        for (text, columns, lines, because) in [
+            ("one two three", None, "one two three", "for a program"),
+            ("one two three", Some(15), "one two three", "fits"),
+            ("one two three", Some(14), "one two\n  three", "goes on below its beginning"),
+            (
+                "/ip4/192.0.2.7/tcp/1 a",
+                Some(9),
+                "/ip4/192.0.2.7/tcp/1\n  a",
+                "a long word is whole",
+            ),
+            ("", Some(9), "", "nothing"),
+        ] {
+            assert_eq!(wrapped(text, 2, columns), lines, "{because}");
+        }
     }
 
     #[test]

@@ -15,8 +15,8 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(name = "syncd", version)]
 struct Args {
-    /// Keep everything of this instance in DIR, instead of the usual places.
-    #[arg(long, value_name = "DIR", env = "SYNCD_HOME")]
+    /// Keep everything of this instance in DIR, instead of the usual places [env: SYNCD_HOME]
+    #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
 
     /// How log lines look on stderr.

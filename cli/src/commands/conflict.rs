@@ -8,7 +8,8 @@ use similar::TextDiff;
 use syncd_api::{Conflict, ConflictView, Keep as Kept, ResolveRequest, Resolved, Side};
 
 use super::{Outcome, Session};
-use crate::client::{Patience, absolute, query, query_path};
+use crate::args::Only;
+use crate::client::{Patience, absolute, query_path};
 use crate::render::{Cell, Tone, bytes, counted, escaped, local, painted, shown};
 
 /// Lines around a change that a diff shows.
@@ -33,11 +34,7 @@ pub(crate) struct Conflicts {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List the conflict copies
-    Ls {
-        /// Only this folder
-        #[arg(long, value_name = "ID")]
-        folder: Option<String>,
-    },
+    Ls(Only),
     /// Show both versions, what they began with, and how they differ
     Show {
         /// The file or its conflict copy
@@ -74,7 +71,7 @@ enum Keep {
 impl Conflicts {
     pub(crate) fn run(&self, session: &Session) -> Outcome {
         match &self.action {
-            Action::Ls { folder } => list(session, folder.as_deref()),
+            Action::Ls(only) => list(session, only),
             Action::Show { path } => {
                 let route = query_path("/v1/conflicts/show", &absolute(path)?);
                 let answer = session.client.get(&route)?;
@@ -85,8 +82,8 @@ impl Conflicts {
     }
 }
 
-fn list(session: &Session, folder: Option<&str>) -> Outcome {
-    let answer = session.client.get(&query("/v1/conflicts", &[("folder", folder)]))?;
+fn list(session: &Session, only: &Only) -> Outcome {
+    let answer = session.client.get(&only.route("/v1/conflicts"))?;
     session.show(&answer, |session| {
         let rows: Vec<Vec<Cell>> = answer
             .read::<Vec<Conflict>>()?

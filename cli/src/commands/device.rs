@@ -13,7 +13,7 @@ use syncd_home::near_id;
 use super::{Outcome, Session, mistyped};
 use crate::args;
 use crate::client::{Patience, part};
-use crate::render::{Cell, Tone, ago, escaped};
+use crate::render::{Cell, Tone, ago, escaped, wrapped};
 
 /// Trust another device of yours
 ///
@@ -50,16 +50,23 @@ impl Pair {
             name: self.name.clone(),
             addresses: self.addresses.clone(),
         };
+        // Before it is trusted, for who is trusted does not ask any more.
+        let has_asked = asking(session).contains(&device_id);
         let answer =
             session.client.send(Method::POST, "/v1/devices", &request, Patience::Question)?;
         session.show(&answer, |_| {
             let device = answer.read::<Device>()?;
-            let stands = match device.connected {
-                true => " and connected",
-                false => "; it must pair with this device too",
+            let stands = match (device.connected, has_asked) {
+                (true, _) => " and connected".to_owned(),
+                (false, true) => ", as this device is there; they connect by themselves".to_owned(),
+                (false, false) => match session.home.identity() {
+                    Ok(own) => format!("; now say there: syncctl pair {}", own.device_id),
+                    Err(_) => "; it must pair with this device too".to_owned(),
+                },
             };
             let (name, kept) = (escaped(&device.name), kept_only(&self.addresses));
-            Ok(format!("{name} is trusted here{stands}\n{kept}"))
+            let said = format!("{name} is trusted here{stands}");
+            Ok(format!("{}\n{kept}", wrapped(&said, 0, session.columns)))
         })
     }
 }
@@ -68,14 +75,17 @@ impl Pair {
     /// Reads the id. With a typing error it is compared with those that ask to be paired.
     fn other(&self, session: &Session) -> Result<DeviceId, ApiError> {
         args::device_id(&self.device_id).map_err(|what| {
-            let asking = session.client.get("/v1/pending");
-            let asking = asking.and_then(|answer| answer.read::<Vec<PendingDevice>>());
-            let asking = asking.unwrap_or_default();
-            let ids = asking.iter().filter_map(|device| DeviceId::parse(&device.device_id).ok());
-            let meant = near_id(&self.device_id, ids);
+            let meant = near_id(&self.device_id, asking(session));
             mistyped(&what, meant.map(|id| format!("{id}, which asks to be paired")))
         })
     }
+}
+
+/// Lists the devices that ask to be paired, as far as they can be known.
+fn asking(session: &Session) -> Vec<DeviceId> {
+    let asking = session.client.get("/v1/pending");
+    let asking = asking.and_then(|answer| answer.read::<Vec<PendingDevice>>()).unwrap_or_default();
+    asking.iter().filter_map(|device| DeviceId::parse(&device.device_id).ok()).collect()
 }
 
 /// Says which of the addresses are kept but not dialled by this version.

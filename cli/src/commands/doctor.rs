@@ -77,7 +77,7 @@ fn tell(session: &Session, findings: &[Finding]) -> Outcome {
     if session.json {
         print_json(&findings.iter().map(Finding::json).collect())?;
     } else {
-        let lines = findings.iter().map(|finding| finding.line(session.colours));
+        let lines = findings.iter().map(|finding| finding.line(session.colours, session.columns));
         render::print(&lines.collect::<String>())?;
     }
     let mut bad: Vec<&str> =

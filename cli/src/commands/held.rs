@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use syncd_api::{Held as Waiting, HeldAnswer};
 
 use super::{Outcome, Session};
-use crate::client::{part, query};
+use crate::args::Only;
+use crate::client::part;
 use crate::render::{Cell, ago, counted, escaped, shown};
 
 /// List, approve or reject changes that syncd stopped
@@ -28,11 +29,7 @@ pub(crate) struct Held {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List what waits
-    Ls {
-        /// Only this folder
-        #[arg(long, value_name = "ID")]
-        folder: Option<String>,
-    },
+    Ls(Only),
     /// Let held changes go on
     #[command(visible_alias = "accept")]
     Approve {
@@ -49,15 +46,15 @@ enum Action {
 impl Held {
     pub(crate) fn run(&self, session: &Session) -> Outcome {
         match &self.action {
-            Action::Ls { folder } => list(session, folder.as_deref()),
+            Action::Ls(only) => list(session, only),
             Action::Approve { id } => decide(session, id, "approve"),
             Action::Reject { id } => decide(session, id, "reject"),
         }
     }
 }
 
-fn list(session: &Session, folder: Option<&str>) -> Outcome {
-    let answer = session.client.get(&query("/v1/held", &[("folder", folder)]))?;
+fn list(session: &Session, only: &Only) -> Outcome {
+    let answer = session.client.get(&only.route("/v1/held"))?;
     session.show(&answer, |session| {
         let held = answer.read::<Vec<Waiting>>()?;
         let now = Timestamp::now();

@@ -8,7 +8,7 @@ use syncd_api::ApiError;
 use syncd_core::model::DeviceId;
 use syncd_home::{Config, Home};
 
-use super::{Outcome, Session, config_error, home_error, print_json};
+use super::{Outcome, Session, config_error, has_person, home_error, print_json};
 use crate::render;
 
 /// Make this device's identity and settings, and print its id
@@ -26,7 +26,15 @@ impl Init {
     pub(crate) fn run(&self, session: &Session) -> Outcome {
         let identity =
             session.home.init(self.name.as_deref()).map_err(|error| home_error(&error))?;
-        show(session, identity.device_id)
+        show(session, identity.device_id)?;
+        if !session.json && has_person() && session.columns.is_some() {
+            let start = session.home.command("syncd", "");
+            eprintln!(
+                "\nThis id is what your other devices are told, by: syncctl pair ID\n\
+                 Now start syncd, unless it runs: {start}"
+            );
+        }
+        Ok(())
     }
 }
 

@@ -22,7 +22,7 @@ use std::path::Path;
 
 pub(crate) use syncd_api::sentence as chain;
 use syncd_api::{ApiError, Exit};
-use syncd_home::{Config, ConfigError, Home, HomeError, near_device};
+use syncd_home::{Config, ConfigError, HOME_VARIABLE, Home, HomeError, near_device};
 
 use crate::args::{self, Cli, Command};
 use crate::client::{Answered, Client};
@@ -42,6 +42,8 @@ pub(crate) struct Session {
     pub(crate) json: bool,
     /// Whether stdout may have colours.
     pub(crate) colours: bool,
+    /// How many columns the terminal has; `None` where nobody looks.
+    pub(crate) columns: Option<usize>,
 }
 
 impl Session {
@@ -52,20 +54,24 @@ impl Session {
             let path = path.to_path_buf();
             return Err(home_error(&HomeError::NoDirectory { path }));
         }
-        let start = match dir {
-            Some(dir) => format!("syncd --home {}", quoted(&dir.to_string_lossy())),
-            None => "syncd".to_owned(),
+        let start = home.command("syncd", "");
+        let named = match dir {
+            Some(_) => Some("--home"),
+            None => {
+                std::env::var_os(HOME_VARIABLE).filter(|v| !v.is_empty()).map(|_| HOME_VARIABLE)
+            }
         };
-        let absent = match (dir, path.exists()) {
-            (Some(_), false) => format!(
-                "syncd is not running, and there is no home at {}; if --home is right, start it \
+        let absent = match named.filter(|_| !path.exists()) {
+            Some(named) => format!(
+                "syncd is not running, and there is no home at {}; if {named} is right, start it \
                  with: {start}",
                 path.display()
             ),
-            (Some(_) | None, _) => format!("syncd is not running; start it with: {start}"),
+            None => format!("syncd is not running; start it with: {start}"),
         };
         let client = Client::new(home.connect_path(), absent, start)?;
-        Ok(Self { home, client, json, colours: render::colours() })
+        let (colours, columns) = (render::colours(), render::columns());
+        Ok(Self { home, client, json, colours, columns })
     }
 
     /// Reads what names a known device. A whole id with a typing error is compared with the ids of
@@ -95,7 +101,7 @@ impl Session {
         }
     }
 
-    /// Lays out a table in this terminal's colours, or says that there is nothing.
+    /// Lays out a table for this terminal, or says that there is nothing.
     pub(crate) fn table(
         &self,
         heads: &[&str],
@@ -104,7 +110,7 @@ impl Session {
     ) -> String {
         match rows.is_empty() {
             true => format!("{nothing}\n"),
-            false => render::table(heads, rows, self.colours),
+            false => render::table(heads, rows, self.colours, self.columns),
         }
     }
 }
@@ -190,15 +196,6 @@ pub(crate) fn config_error(error: &ConfigError) -> ApiError {
 /// Writes JSON of our own making.
 pub(crate) fn print_json(value: &serde_json::Value) -> Outcome {
     render::print(&format!("{}\n", render::safe_json(&value.to_string())))
-}
-
-/// Writes text so that a shell takes it as one word.
-pub(crate) fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
 }
 
 /// Tells whether there is a person to ask.

@@ -8,8 +8,8 @@ use hyper::Method;
 use syncd_api::{ApiError, Emptied, EmptyRequest, RestoreRequest, Restored, TrashReason, Trashed};
 
 use super::{Outcome, Session, ask, has_person};
-use crate::args;
-use crate::client::{Patience, absolute, query};
+use crate::args::{self, Only};
+use crate::client::{Patience, absolute};
 use crate::render::{Cell, bytes, counted, local, shown};
 
 /// List and bring back what syncd replaced or deleted
@@ -31,11 +31,7 @@ pub(crate) struct Trash {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List what can be brought back
-    Ls {
-        /// Only this folder
-        #[arg(long, value_name = "ID")]
-        folder: Option<String>,
-    },
+    Ls(Only),
     /// Bring something back; what lies there now is never replaced
     Restore {
         /// Where it lay; the newest version comes back
@@ -50,9 +46,8 @@ enum Action {
     },
     /// Delete it for good
     Empty {
-        /// Only this folder
-        #[arg(long, value_name = "ID")]
-        folder: Option<String>,
+        #[command(flatten)]
+        only: Only,
         /// Only what was moved away at least this long ago, such as 12h or 7d
         #[arg(long, value_name = "AGE", value_parser = args::duration)]
         older_than: Option<Duration>,
@@ -65,7 +60,7 @@ enum Action {
 impl Trash {
     pub(crate) fn run(&self, session: &Session) -> Outcome {
         match &self.action {
-            Action::Ls { folder } => list(session, folder.as_deref()),
+            Action::Ls(only) => list(session, only),
             Action::Restore { path, id, to } => {
                 let request = RestoreRequest {
                     id: id.clone(),
@@ -79,18 +74,18 @@ impl Trash {
                     Ok(format!("{} is back, {}\n", shown(&restored.path), bytes(restored.size)))
                 })
             }
-            Action::Empty { folder, older_than, yes } => {
+            Action::Empty { only, older_than, yes } => {
                 let older_than_ms =
                     older_than.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-                let request = EmptyRequest { folder: folder.clone(), older_than_ms };
+                let request = EmptyRequest { folder: only.folder.clone(), older_than_ms };
                 empty(session, &request, *yes)
             }
         }
     }
 }
 
-fn list(session: &Session, folder: Option<&str>) -> Outcome {
-    let answer = session.client.get(&query("/v1/trash", &[("folder", folder)]))?;
+fn list(session: &Session, only: &Only) -> Outcome {
+    let answer = session.client.get(&only.route("/v1/trash"))?;
     session.show(&answer, |session| {
         let rows: Vec<Vec<Cell>> = answer
             .read::<Vec<Trashed>>()?

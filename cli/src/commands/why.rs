@@ -7,7 +7,7 @@ use syncd_api::{ReasonKind, Why as Told};
 
 use super::{Outcome, Session};
 use crate::client::{absolute, query_path};
-use crate::render::{Tone, escaped, painted, shown};
+use crate::render::{Tone, escaped, local, painted, shown};
 
 /// Tell why a file is in the state it is in
 ///
@@ -36,6 +36,9 @@ impl Why {
                 }
                 if let Some(device) = &reason.device {
                     text += &format!(" ({})", escaped(device));
+                }
+                if let Some(time) = reason.time {
+                    text += &format!(", {}", local(time));
                 }
                 text.push('\n');
                 if let Some(remedy) = &reason.remedy {

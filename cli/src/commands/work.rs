@@ -10,7 +10,7 @@ use syncd_api::{
 };
 
 use super::{Outcome, Session};
-use crate::args;
+use crate::args::{self, Only};
 use crate::client::Patience;
 use crate::render::{counted, escaped, took};
 
@@ -20,14 +20,13 @@ use crate::render::{counted, escaped, took};
 /// network file systems, or after restoring a backup.
 #[derive(Debug, Args)]
 pub(crate) struct Scan {
-    /// Only this folder
-    #[arg(long, value_name = "ID")]
-    folder: Option<String>,
+    #[command(flatten)]
+    only: Only,
 }
 
 impl Scan {
     pub(crate) fn run(&self, session: &Session) -> Outcome {
-        let request = ScanRequest { folder: self.folder.clone() };
+        let request = ScanRequest { folder: self.only.folder.clone() };
         let answer = session.client.send(Method::POST, "/v1/scan", &request, Patience::Work)?;
         session.show(&answer, |_| {
             let report = answer.read::<ScanReport>()?;
@@ -52,9 +51,8 @@ Examples:
   syncctl verify --folder work
   syncctl verify --folder work --repair    and fetch what is damaged from another device")]
 pub(crate) struct Verify {
-    /// Only this folder
-    #[arg(long, value_name = "ID")]
-    folder: Option<String>,
+    #[command(flatten)]
+    only: Only,
     /// Fetch the bytes of damaged files from the other devices; the damaged ones go to the trash
     #[arg(long)]
     repair: bool,
@@ -62,7 +60,7 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(crate) fn run(&self, session: &Session) -> Outcome {
-        let request = VerifyRequest { folder: self.folder.clone(), repair: self.repair };
+        let request = VerifyRequest { folder: self.only.folder.clone(), repair: self.repair };
         let answer = session.client.send(Method::POST, "/v1/verify", &request, Patience::Work)?;
         let report = answer.read::<VerifyReport>()?;
         session.show(&answer, |_| {
@@ -110,9 +108,8 @@ in the way.
 Example:
   syncctl flush --folder work --device devbox && ssh devbox make -C work")]
 pub(crate) struct Flush {
-    /// Only this folder
-    #[arg(long, value_name = "ID")]
-    folder: Option<String>,
+    #[command(flatten)]
+    only: Only,
     /// Wait for this device: name, id or PeerId; may be repeated
     #[arg(long = "device", value_name = "DEVICE")]
     devices: Vec<String>,
@@ -127,7 +124,7 @@ pub(crate) struct Flush {
 impl Flush {
     pub(crate) fn run(&self, session: &Session) -> Outcome {
         let request = FlushRequest {
-            folder: self.folder.clone(),
+            folder: self.only.folder.clone(),
             devices: session.devices(&self.devices)?,
             all: self.all,
             timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),

@@ -183,7 +183,13 @@ fn people_get_tables_without_colours_in_a_pipe() {
             &["mine    2026-01-02 03:04:05 on laptop, 8 B", "-two", "+TWO", "+two\\u{1b}[31m"],
         ),
         (&["trash", "ls"], &["t1  work    old.txt  2.0 kB  2026-01-02 03:04:05  replaced"]),
-        (&["why", "x"], &["  a rule ignores it (line 3 of .stignore)", "    take the rule out"]),
+        (
+            &["why", "x"],
+            &[
+                "  a rule ignores it (line 3 of .stignore), 2026-11-20 19:24:02",
+                "    take the rule out",
+            ],
+        ),
         (&["held", "ls"], &["40 of 50", "approve if you deleted them, reject to bring them back"]),
         (
             &["events"],

@@ -31,7 +31,9 @@ fn some_things_need_no_daemon() {
 
     let fresh = command(&fixture.path("fresh")).arg("id").output().unwrap();
     assert_eq!(fresh.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&fresh.stderr).contains("syncctl init"));
+    let said = String::from_utf8_lossy(&fresh.stderr).into_owned();
+    let init = format!("syncctl --home {} init", fixture.path("fresh").display());
+    assert!(said.contains(&init), "what is typed next names the home: {said}");
 
     for shell in ["bash", "zsh", "fish"] {
         assert!(fixture.run(&["completions", shell]).out.contains("starter-ignores"), "{shell}");
@@ -42,6 +44,42 @@ fn some_things_need_no_daemon() {
     }
     assert!(fixture.run(&["--version"]).out.starts_with("syncctl 0."));
     assert!(fixture.run(&["--help"]).out.contains("laptop$ syncctl folder add"));
+}
+
+#[test]
+fn a_home_comes_from_the_option_or_the_variable_unless_it_is_empty() {
+    let fixture = Fixture::without_daemon();
+    let id = fixture.run(&["id"]).out;
+    let (own, usual) = (fixture.home(), fixture.path("usual"));
+    syncd_home::Home::at(&usual.join(".local/state/syncd")).init(None).unwrap();
+    for (variable, is_own, because) in [
+        (own.to_str().unwrap(), true, "the variable names it"),
+        ("", false, "an empty variable is none"),
+    ] {
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_syncctl"));
+        let command = command.env_clear().env("HOME", &usual).env("SYNCD_HOME", variable);
+        let said = command.arg("id").output().unwrap();
+        let out = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(said.status.success(), "{because}: {}", String::from_utf8_lossy(&said.stderr));
+        assert_eq!(out == id, is_own, "{because}: {out}");
+    }
+}
+
+#[test]
+fn help_is_a_command_too() {
+    let fixture = Fixture::without_daemon();
+    for (words, said, because) in [
+        (&["help"][..], "Keeps folders identical", "of all"),
+        (&["help", "trash"], "syncctl trash restore", "of one, with its examples"),
+        (&["help", "trash", "ls"], "List what can be brought back", "of one below it"),
+        (&["help", "conflicts", "ls"], "List the conflict copies", "its own words"),
+        (&["help", "held", "ls"], "List what waits", "and its own here"),
+    ] {
+        let help = fixture.run(words);
+        assert_eq!(help.exit, 0, "{because}: {}", help.err);
+        assert!(help.out.contains(said), "{because}: {}", help.out);
+    }
+    assert_eq!(fixture.run(&["help", "nonsense"]).exit, 2);
 }
 
 #[test]
@@ -110,7 +148,7 @@ fn the_doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
     let said = fixture.run(&["doctor"]);
     assert_eq!(said.exit, 1, "{}", said.out);
-    assert!(said.out.contains("syncctl doctor --fix"), "{}", said.out);
+    assert!(said.out.contains("doctor --fix"), "{}", said.out);
     assert!(said.err.contains("key must be mended"), "{}", said.err);
     let said = fixture.run(&["doctor", "--fix"]);
     assert_eq!(said.exit, 0, "{}{}", said.out, said.err);

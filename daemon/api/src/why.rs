@@ -1,5 +1,6 @@
 //! Why a file is as it is.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::PathText;
@@ -35,6 +36,9 @@ pub struct Reason {
     /// The name of the device that is waited for, or that did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+    /// When it happened, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
 }
 
 /// The kinds of reasons.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::ConfigError;
+use crate::{ConfigError, quoted};
 
 /// Why a home could not be used. The text is one sentence for a person.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +39,10 @@ pub enum HomeError {
         path: PathBuf,
     },
     /// There is no identity yet. `syncctl init` or the first start of the daemon makes it.
-    #[error("there is no identity at {} yet; make one with: syncctl init", path.display())]
+    #[error("there is no identity at {} yet; make one with: {init}", path.display())]
     NoIdentity {
+        /// What makes it.
+        init: String,
         /// Where it would lie.
         path: PathBuf,
     },
@@ -48,10 +50,12 @@ pub enum HomeError {
     /// it, or make a new one on purpose.
     #[error(
         "the key of this device, {}, is gone; bring it back from a backup, or begin as a new \
-         device, which the others must pair anew, with: syncctl init",
+         device, which the others must pair anew, with: {init}",
         path.display()
     )]
     IdentityLost {
+        /// What makes a new one.
+        init: String,
         /// Where it lay.
         path: PathBuf,
     },
@@ -59,10 +63,12 @@ pub enum HomeError {
     /// Restore them, or begin anew on purpose.
     #[error(
         "the settings of this device, {}, are gone; bring them back from a backup, or begin with \
-         no devices and no folders, with: syncctl init",
+         no devices and no folders, with: {init}",
         path.display()
     )]
     SettingsLost {
+        /// What makes new ones.
+        init: String,
         /// Where they lay.
         path: PathBuf,
     },
@@ -138,6 +144,5 @@ fn holder(pid: Option<u32>) -> String {
 
 /// Names the command that closes `path`, so that a shell takes the path as one word.
 fn remedy(mode: &str, path: &Path) -> String {
-    let quoted = path.display().to_string().replace('\'', r"'\''");
-    format!("mend it with: chmod {mode} '{quoted}'")
+    format!("mend it with: chmod {mode} {}", quoted(&path.to_string_lossy()))
 }

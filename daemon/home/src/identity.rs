@@ -117,10 +117,13 @@ impl Home {
             return Ok(());
         }
         if is_gone(&path) {
-            return Err(HomeError::IdentityLost { path });
+            return Err(HomeError::IdentityLost { init: self.command("syncctl", "init"), path });
         }
         if is_gone(&config) {
-            return Err(HomeError::SettingsLost { path: config });
+            return Err(HomeError::SettingsLost {
+                init: self.command("syncctl", "init"),
+                path: config,
+            });
         }
         Ok(())
     }
@@ -146,8 +149,10 @@ impl Home {
     /// is none; [`HomeError::Disk`] when it cannot be read.
     pub fn identity(&self) -> Result<Identity, HomeError> {
         let path = self.identity_path();
-        let text =
-            read_secret(&path)?.ok_or_else(|| HomeError::NoIdentity { path: path.clone() })?;
+        let text = read_secret(&path)?.ok_or_else(|| HomeError::NoIdentity {
+            init: self.command("syncctl", "init"),
+            path: path.clone(),
+        })?;
         Identity::decode(&text).map_err(|why| HomeError::SecretDamaged { path, why })
     }
 
@@ -274,7 +279,7 @@ mod tests {
             fs::set_permissions(home.identity_path(), fs::Permissions::from_mode(mode)).unwrap();
             for error in [home.identity().unwrap_err(), home.init(None).unwrap_err()] {
                 let text = error.to_string();
-                assert!(text.contains("chmod 600 '") && text.contains("identity.key"), "{text}");
+                assert!(text.contains("chmod 600 /") && text.contains("identity.key"), "{text}");
                 assert!(text.contains(&format!("{mode:o}")), "{text}");
             }
         }

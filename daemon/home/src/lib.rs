@@ -27,4 +27,4 @@ pub use error::HomeError;
 pub use identity::Identity;
 pub use lock::HomeLock;
 pub use near::{near, near_device, near_id};
-pub use place::Home;
+pub use place::{HOME_VARIABLE, Home, quoted};

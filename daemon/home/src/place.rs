@@ -8,7 +8,7 @@ use etcetera::base_strategy::{BaseStrategy, Xdg};
 use crate::{HomeError, disk};
 
 /// The environment variable that names the home when `--home` does not.
-const HOME_VARIABLE: &str = "SYNCD_HOME";
+pub const HOME_VARIABLE: &str = "SYNCD_HOME";
 
 /// The places of one instance: one directory for all, or the XDG base directories.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,18 @@ impl Home {
         Self { config_dir: places.config_dir().join("syncd"), state_dir: state.join("syncd") }
     }
 
+    /// Returns what a person types to run `program` with `words` on this home: with `--home` unless
+    /// it is the usual place. `words` may be empty.
+    #[must_use]
+    pub fn command(&self, program: &str, words: &str) -> String {
+        let option = match self.config_dir == self.state_dir {
+            true => format!("--home {}", quoted(&self.state_dir.to_string_lossy())),
+            false => String::new(),
+        };
+        let parts = [program, &option, words].into_iter().filter(|part| !part.is_empty());
+        parts.collect::<Vec<_>>().join(" ")
+    }
+
     /// Returns the directory in which state lies.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -83,12 +95,6 @@ impl Home {
     #[must_use]
     pub fn index_dir(&self) -> PathBuf {
         self.state_dir.join("index")
-    }
-
-    /// Returns the directory of replaced and deleted files.
-    #[must_use]
-    pub fn history_dir(&self) -> PathBuf {
-        self.state_dir.join("history")
     }
 
     /// Returns where the control socket, or a link to it, lies. Too long for `connect` in a long
@@ -157,6 +163,16 @@ impl Home {
     }
 }
 
+/// Writes text so that a shell takes it as one word.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -218,7 +234,6 @@ mod tests {
             (home.identity_path(), "identity.key"),
             (home.ledger_path(), "ledger"),
             (home.index_dir(), "index"),
-            (home.history_dir(), "history"),
             (home.socket_path(), "control.sock"),
             (home.http_addr_path(), "http.addr"),
             (home.http_token_path(), "http.token"),
@@ -226,6 +241,20 @@ mod tests {
             assert_eq!(path, Path::new("/h").join(name), "the interface names it");
         }
         assert!(Home::at(Path::new("here")).dir().is_absolute(), "the daemon may change directory");
+    }
+
+    #[test]
+    fn what_is_typed_names_the_home_where_it_must() {
+        let usual = Home::among(&Bases("/u".into()));
+        for (home, program, words, typed, because) in [
+            (&usual, "syncd", "", "syncd", "the usual place goes without saying"),
+            (&usual, "syncctl", "init", "syncctl init", "so it does here"),
+            (&Home::at("/h".as_ref()), "syncctl", "init", "syncctl --home /h init", "one's own"),
+            (&Home::at("/h".as_ref()), "syncd", "", "syncd --home /h", "no words"),
+            (&Home::at("/a b".as_ref()), "syncd", "", "syncd --home '/a b'", "one word"),
+        ] {
+            assert_eq!(home.command(program, words), typed, "{because}");
+        }
     }
 
     #[test]
@@ -244,6 +273,6 @@ mod tests {
             assert_eq!(disk::mode_of(home.dir()), Some(mode), "a directory of the user's stays");
         }
         let error = home.create().unwrap_err().to_string();
-        assert!(error.contains("chmod go-w '"), "{error}");
+        assert!(error.contains("chmod go-w /"), "{error}");
     }
 }

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::render::{Tone, escaped, painted};
+use crate::render::{Tone, escaped, painted, wrapped};
+
+/// Where the prose of a finding begins.
+const INDENT: usize = 18;
 
 /// What one look found.
 #[derive(Debug)]
@@ -65,11 +68,12 @@ impl Finding {
         all
     }
 
-    pub(super) fn line(&self, colours: bool) -> String {
+    pub(super) fn line(&self, colours: bool, columns: Option<usize>) -> String {
         let verdict = painted(self.tone, &format!("{:<8}", self.verdict()), colours);
-        let mut text = format!("{verdict}{:<10}{}\n", self.check, escaped(&self.what));
+        let prose = |text: &str| wrapped(&escaped(text), INDENT, columns);
+        let mut text = format!("{verdict}{:<10}{}\n", self.check, prose(&self.what));
         if !self.remedy.is_empty() {
-            text += &format!("{:18}{}\n", "", escaped(&self.remedy));
+            text += &format!("{:INDENT$}{}\n", "", prose(&self.remedy));
         }
         text
     }

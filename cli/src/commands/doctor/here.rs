@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use syncd_api::Health;
-use syncd_home::{Home, HomeError};
+use syncd_home::{Home, HomeError, quoted};
 
-use super::super::{chain, quoted};
+use super::super::chain;
 use super::finding::Finding;
 use crate::render;
 
@@ -51,12 +51,18 @@ pub(super) fn directory(home: &Home) -> Finding {
         Ok(there) if there.permissions().mode() & 0o022 != 0 => Finding::bad(
             "home",
             format!("others may write to {name}"),
-            format!("syncctl doctor --fix, or: chmod go-w {}", quoted(&name)),
+            format!(
+                "{}, or: chmod go-w {}",
+                home.command("syncctl", "doctor --fix"),
+                quoted(&name)
+            ),
         ),
         Ok(_) => Finding::good("home", name),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Finding::bad("home", format!("{name} is not there yet"), "syncctl init")
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Finding::bad(
+            "home",
+            format!("{name} is not there yet"),
+            home.command("syncctl", "init"),
+        ),
         Err(error) => {
             Finding::bad("home", format!("cannot look at {name}: {error}"), "let this user read it")
         }
@@ -65,10 +71,10 @@ pub(super) fn directory(home: &Home) -> Finding {
 
 pub(super) fn key(home: &Home) -> Finding {
     let remedy = |error: &HomeError| match error {
-        HomeError::NoIdentity { .. } => "syncctl init",
-        HomeError::SecretExposed { .. } => "syncctl doctor --fix",
+        HomeError::NoIdentity { init, .. } => init.clone(),
+        HomeError::SecretExposed { .. } => home.command("syncctl", "doctor --fix"),
         HomeError::SecretDamaged { .. } => {
-            "restore it from a backup, or move it away and pair anew"
+            "restore it from a backup, or move it away and pair anew".to_owned()
         }
         HomeError::Unnamed
         | HomeError::NoPlace
@@ -82,7 +88,7 @@ pub(super) fn key(home: &Home) -> Finding {
         | HomeError::NoSocketPlace { .. }
         | HomeError::NoRandomness(_)
         | HomeError::Disk { .. }
-        | HomeError::Config(_) => "let this user read it",
+        | HomeError::Config(_) => "let this user read it".to_owned(),
     };
     match home.identity() {
         Ok(own) => Finding::good("key", format!("this device is {}", own.device_id.short())),

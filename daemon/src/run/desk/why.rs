@@ -122,9 +122,7 @@ impl FrontDesk {
             (Some(by), Some(_)) => (format!("it was deleted {by}"), RESTORE),
             (Some(by), None) => (format!("it was deleted {by}"), ELSEWHERE),
             (None, Some(there)) if there.why == Displaced::Deleted => {
-                let ms = i64::try_from(there.displaced_at_ms).unwrap_or_default();
-                let when = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
-                (format!("it was deleted on another device at {when:.0}, everywhere"), RESTORE)
+                ("it was deleted on another device, everywhere".to_owned(), RESTORE)
             }
             (None, Some(_)) => ("it is gone, and an earlier version is kept".to_owned(), RESTORE),
             (None, None) if told => ("it was deleted, everywhere".to_owned(), ELSEWHERE),
@@ -135,7 +133,9 @@ impl FrontDesk {
         };
         let deleted = reason(ReasonKind::Deleted, &what, Some(remedy.to_owned()));
         let other = by.filter(|by| *by != self.daemon.me);
-        Reason { device: other.map(|by| self.name_of(&config, by)), ..deleted }
+        let ms = trashed.and_then(|there| i64::try_from(there.displaced_at_ms).ok());
+        let time = ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        Reason { device: other.map(|by| self.name_of(&config, by)), time, ..deleted }
     }
 
     /// Tells whether one of the events that are still known was the delete of a path.
@@ -185,7 +185,7 @@ impl FrontDesk {
 }
 
 fn reason(kind: ReasonKind, what: &str, remedy: Option<String>) -> Reason {
-    Reason { kind, what: what.to_owned(), remedy, file: None, line: None, device: None }
+    Reason { kind, what: what.to_owned(), remedy, file: None, line: None, device: None, time: None }
 }
 
 fn stopped(folder: &Folder) -> Option<Reason> {

@@ -403,6 +403,7 @@ impl Desk for Canned {
             file: Some(".stignore".into()),
             line: Some(3),
             device: None,
+            time: "2026-11-20T19:24:02Z".parse().ok(),
         };
         yes(Why { folder: Some("work".into()), path, reasons: vec![reason] })
     }

@@ -136,7 +136,11 @@ const OBJECTS: &[(&str, &str)] = &[
     ("PathText", "path text, path_hex text?"),
     ("PendingDevice", "device_id text, name text, address text?, first_seen time, last_seen time"),
     ("Problem", "path text, path_hex text?, what text, do text"),
-    ("Reason", "kind ReasonKind, what text, do text?, file text?, line integer?, device text?"),
+    (
+        "Reason",
+        "kind ReasonKind, what text, do text?, file text?, line integer?, device text?, \
+         time time?",
+    ),
     ("RenameRequest", "name text"),
     ("ResolveRequest", "path text, path_hex text?, keep Keep, with PathText?"),
     ("Resolved", "folder text, path text, path_hex text?, kept Keep, left integer"),

@@ -167,15 +167,16 @@ else
     fi | while read -r file; do [[ ! -e $file ]] || echo "$file"; done >"$DIR/sources"
     copy_listed . "$HERE/syncd" <"$DIR/sources"
     WHAT="the project's sources"
-    SYSROOT=$(rustc --print sysroot)
-    DOC=share/doc
-    if [[ ! -d $SYSROOT/share/doc/rust/html ]]; then
-        DOC=lib/rustlib
-        say "Rust's documentation is not installed here: files of $DOC instead"
+    if SYSROOT=$(rustc --print sysroot 2>/dev/null); then
+        DOC=share/doc
+        if [[ ! -d $SYSROOT/share/doc/rust/html ]]; then
+            DOC=lib/rustlib
+            say "Rust's documentation is not installed here: files of $DOC instead"
+        fi
+        (cd "$SYSROOT" && find "$DOC" -type f | sort | sed -n "1,${DOC_FILES_MAX}p") >"$DIR/docs"
+        copy_listed "$SYSROOT" "$HERE" <"$DIR/docs"
+        WHAT+=" and $(wc -l <"$DIR/docs" | tr -d ' ') files of Rust's $DOC"
     fi
-    (cd "$SYSROOT" && find "$DOC" -type f | sort | sed -n "1,${DOC_FILES_MAX}p") >"$DIR/docs"
-    copy_listed "$SYSROOT" "$HERE" <"$DIR/docs"
-    WHAT+=" and $(wc -l <"$DIR/docs" | tr -d ' ') files of the Rust toolchain's $DOC"
 fi
 FILES=$(find "$HERE" -type f | wc -l | tr -d ' ')
 BYTES=$(find "$HERE" -type f -exec cat {} + | wc -c | tr -d ' ')
@@ -191,8 +192,7 @@ laptop flush --timeout 10m >/dev/null
 now_us && TOOK_US=$((NOW_US - BEGAN_US))
 fact seconds "$(awk -v us="$TOOK_US" -v files="$FILES" -v mb="$MB" 'BEGIN {
     s = us / 1e6
-    printf "%.2f from sharing it until all is durable on the other side", s
-    printf " (%d files/s, %.1f MB/s)", files / s, mb / s
+    printf "%.2f until all is durable there (%d files/s, %.1f MB/s)", s, files / s, mb / s
 }')"
 
 # Compares both sides with tools that are not ours. Version control is not synced by default.
@@ -232,7 +232,7 @@ done
 printf '%s\n' "${TIMES[@]}" | sort -n | awk -v dim="$DIM" -v plain="$PLAIN" '
     { ms[NR] = $1 / 1000 }
     END {
-        printf "  %-12s %.1f ms until a 2 KB edit is visible on the other side, at the median",
+        printf "  %-12s %.1f ms until a 2 KB edit is visible there, at the median",
             "edit", ms[int((NR + 1) / 2)]
         printf "\n  %-12s %s%d edits, to and fro, %.1f to %.1f ms%s\n", "",
             dim, NR, ms[1], ms[NR], plain
@@ -241,6 +241,8 @@ printf '%s\n' "${TIMES[@]}" | sort -n | awk -v dim="$DIM" -v plain="$PLAIN" '
 title '3. A conflict'
 printf 'milk\n' >"$HERE/shopping.txt"
 laptop flush >/dev/null
+# Nobody goes on writing within a blink; what both begin with is put aside meanwhile.
+pause 0.5
 say 'Both know shopping.txt. The devbox goes away, and both write it.'
 kill "$DEVBOX_PID"
 wait "$DEVBOX_PID" || true
@@ -256,7 +258,7 @@ patiently has_copy "$HERE"
 patiently has_copy "$THERE"
 devbox flush --timeout 60s >/dev/null
 laptop flush --timeout 60s >/dev/null
-say 'It is back. The newer write kept the name, the other became a copy, on both sides:'
+say 'It is back. The newer write kept the name, the other is a copy, on both sides:'
 (cd "$THERE" && for file in shopping*; do echo "$file: $(tr '\n' ' ' <"$file")"; done) | shown
 say 'syncctl conflicts show shopping.txt'
 laptop conflicts show "$HERE/shopping.txt" | shown

@@ -137,7 +137,8 @@ fn page(view: &ConflictView, colours: bool) -> String {
     let mut text = format!("{} in {}\n", shown(&view.path), escaped(&view.folder));
     text += &format!("copy: {}\n\n", shown(&view.copy));
     match &view.base {
-        Some(base) => text += &described("base", base),
+        // What both began with is nobody's.
+        Some(base) => text += &format!("base    {}, {}\n", local(base.time), bytes(base.size)),
         None => text += "base    not known any more\n",
     }
     text += &described("mine", &view.mine);

@@ -57,6 +57,9 @@ enum Action {
     },
     Set(Set),
     /// Tell syncd that a folder's root lies elsewhere now
+    ///
+    /// A single file has no root of its own: end it with 'folder rm', move it, and take it again
+    /// with 'folder accept'.
     Move {
         /// The folder's id
         id: String,
@@ -270,7 +273,7 @@ fn remove(session: &Session, id: &str) -> Outcome {
     session.show(&answer, |_| {
         let folder = answer.read::<FolderRemoved>()?;
         let path = shown(&folder.path);
-        Ok(format!("{} is not shared here any more; its files stay in {path}\n", folder.id))
+        Ok(format!("{} is not shared here any more; what lies at {path} stays\n", folder.id))
     })
 }
 
@@ -331,8 +334,8 @@ impl Accept {
             let report = answer.read::<AcceptReport>()?;
             let (id, path) = (escaped(&report.id), shown(&report.path));
             let mut text = match report.accepted {
-                true => format!("{id} is taken, into {path}\n"),
-                false => format!("{id} would go into {path}\n"),
+                true => format!("{id} is taken, at {path}\n"),
+                false => format!("{id} would lie at {path}\n"),
             };
             let counts = [
                 (report.equal, "equal"),

@@ -11,14 +11,14 @@ use syncd_integration::process::{Answer, FOLDER, Pair, eventually, set_mtime, wr
 const SHOWS_MAX: Duration = Duration::from_secs(30);
 
 /// Files that differ: one more than is joined without a word.
-const MANY: usize = 21;
+pub(crate) const MANY: usize = 21;
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| format!("({error})"))
 }
 
 /// Offers a folder of the laptop's; files lie on the devbox already.
-fn offered(differing: usize) -> Pair {
+pub(crate) fn offered(differing: usize) -> Pair {
     let pair = Pair::acquainted();
     for (side, text, seconds) in
         [(&pair.laptop, "there", 2_000_000_000), (&pair.devbox, "here", 1_000_000_000)]
@@ -46,18 +46,18 @@ fn offered(differing: usize) -> Pair {
     pair
 }
 
-fn accept(pair: &Pair, arguments: &[&str]) -> Answer {
+pub(crate) fn accept(pair: &Pair, arguments: &[&str]) -> Answer {
     let root = pair.devbox.root().display().to_string();
     pair.devbox.ctl(&[&["folder", "accept", FOLDER, &root], arguments].concat())
 }
 
-fn trashed(pair: &Pair) -> Vec<String> {
+pub(crate) fn trashed(pair: &Pair) -> Vec<String> {
     let all = [&pair.laptop, &pair.devbox].map(|side| side.json(&["trash", "ls"]));
     let path = |item: &Value| item["path"].as_str().unwrap_or_default().to_owned();
     all.iter().flat_map(|trash| trash.as_array().unwrap().iter().map(path)).collect()
 }
 
-fn copies(pair: &Pair) -> usize {
+pub(crate) fn copies(pair: &Pair) -> usize {
     let names = fs::read_dir(pair.devbox.root()).unwrap();
     names.filter(|n| n.as_ref().unwrap().file_name().to_string_lossy().contains("conflict")).count()
 }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests, which clippy cannot see")]
 
+mod asked;
 mod bases;
 mod brakes;
 mod catching_up;
@@ -23,6 +24,7 @@ mod in_sync;
 mod interrupted;
 mod joining;
 mod joins;
+mod joins_interrupted;
 mod large;
 mod limits;
 mod pairing;

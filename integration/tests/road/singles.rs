@@ -245,3 +245,28 @@ fn into_a_directory_it_goes_under_the_name_that_it_has_elsewhere() {
     shared.there = directory.join("notes.txt");
     shared.both_hold("first");
 }
+
+#[test]
+fn in_another_directory_it_is_taken_anew() {
+    let shared = Shared::new();
+    let devbox = &shared.pair.devbox;
+    let moved = devbox.path("another/memo.md");
+    fs::create_dir_all(moved.parent().unwrap()).unwrap();
+    fs::copy(&shared.there, &moved).unwrap();
+    let path = moved.display().to_string();
+    let refused = devbox.ctl(&["folder", "move", ID, &path]);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    let steps = format!("folder rm {ID}, then: syncctl folder accept {ID} {path}");
+    assert!(refused.stderr.contains(&steps), "{}", refused.stderr);
+    devbox.ok(&["folder", "rm", ID]);
+    eventually(SHOWS_MAX, "it can be taken again", || {
+        let taken = devbox.ctl(&["folder", "accept", ID, &path]);
+        if taken.code == 0 { Ok(()) } else { Err(taken.stderr) }
+    });
+    fs::write(&shared.here, "edited").unwrap();
+    eventually(SHOWS_MAX, "edits arrive in the other place", || {
+        let found = read(&moved);
+        if found == "edited" { Ok(()) } else { Err(found) }
+    });
+    assert_eq!(read(&shared.there), "first", "what was taken before stays as it was");
+}

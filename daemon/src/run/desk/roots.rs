@@ -9,7 +9,7 @@ use rustix::fs::{self, AtFlags};
 use rustix::io;
 use syncd_api::{ApiError, Folder as Shown, FolderMove, FolderRemoved, PathText};
 use syncd_core::model::{FolderId, Incarnation, Kind};
-use syncd_home::FolderConfig;
+use syncd_home::{FolderConfig, quoted};
 
 use super::places::{self, Place};
 use super::{FrontDesk, blocking, chain};
@@ -138,6 +138,14 @@ fn proven(
         |why: &str| ApiError::could_not(format!("{} is not taken: {why}", place.path.display()));
     if place.is_file != folder.single().is_some() {
         return Err(refuse("a directory and a single file are two things"));
+    }
+    // A file's own place stays behind, and without it a moved file is one that was deleted.
+    if place.is_file && place.path.parent() != earlier.path.parent() {
+        return Err(refuse(&format!(
+            "a single file takes another place by being ended here and taken again; say: syncctl \
+             folder rm {id}, then: syncctl folder accept {id} {}",
+            quoted(&place.path.to_string_lossy())
+        )));
     }
     let Some(known) = ledger.root(id) else {
         return Err(refuse("the folder has had no root yet; wait until it is ready"));

@@ -81,6 +81,8 @@ pub struct FolderThread {
     tidied: Instant,
     tidyings: u32,
     synced: Instant,
+    /// When bases are kept next, if something came that a base may be of.
+    bases_due: Option<Instant>,
     failed: Option<String>,
 }
 
@@ -114,6 +116,7 @@ impl FolderThread {
             tidied: now,
             tidyings: 0,
             synced: now,
+            bases_due: None,
             failed: None,
         }
     }
@@ -169,7 +172,8 @@ impl FolderThread {
         let deadlines = [self.debouncer.next_deadline(), self.engine.next_deadline()];
         let next = deadlines.into_iter().flatten().min();
         let until = next.map_or(TIDY_EVERY, |tick| Duration::from_millis(tick.since(self.now())));
-        until.min(TIDY_EVERY)
+        let bases = self.bases_due.map(|due| due.saturating_duration_since(Instant::now()));
+        until.min(TIDY_EVERY).min(bases.unwrap_or(TIDY_EVERY))
     }
 
     /// Does what its time has come for.
@@ -188,6 +192,7 @@ impl FolderThread {
             self.after(woken);
         }
         self.answer_settlings();
+        self.keep_bases_in_time();
         if self.tidied.elapsed() >= TIDY_EVERY {
             self.tidy();
         }
@@ -231,6 +236,7 @@ impl FolderThread {
         if let Event::PeerDown { peer } = &event {
             self.links.remove(peer);
         }
+        self.expect_bases(&event);
         let now = self.now();
         tracing::trace!(folder = %self.folder.id(), ?event);
         let handled = self.engine.handle(now, event, &mut self.index);

@@ -10,6 +10,9 @@ use super::{FolderThread, Note, PersistOrder};
 /// How long the workers of a folder that ends may take to finish what they have begun.
 const WIND_DOWN_MAX: Duration = Duration::from_secs(3);
 
+/// How long of that is given to the bases of what came last, on which nothing depends.
+const BASES_MAX: Duration = Duration::from_millis(500);
+
 /// How often they are asked.
 const WIND_DOWN_STEP: Duration = Duration::from_millis(5);
 
@@ -18,6 +21,8 @@ impl FolderThread {
     /// are closed. What takes too long is put in order by the next start.
     pub(super) fn wind_down(&mut self, notes: &Receiver<Note>) {
         let until = Instant::now() + WIND_DOWN_MAX;
+        self.keep_bases();
+        self.workers.bases.close();
         self.workers.settles.close();
         while Instant::now() < until {
             let ended = self.workers.settles.has_ended();
@@ -37,6 +42,10 @@ impl FolderThread {
         }
         self.workers.persists.close();
         while !self.workers.persists.has_ended() && Instant::now() < until {
+            std::thread::sleep(WIND_DOWN_STEP);
+        }
+        let until = until.min(Instant::now() + BASES_MAX);
+        while !self.workers.bases.has_ended() && Instant::now() < until {
             std::thread::sleep(WIND_DOWN_STEP);
         }
     }

@@ -15,7 +15,32 @@ const SYNC_EVERY: Duration = Duration::from_secs(4);
 /// Old versions are pruned every so many tidyings.
 const PRUNE_EVERY: u32 = 600;
 
+/// How long after it came, or is known to be held by another device, a base is kept of it. What
+/// comes meanwhile is kept with it.
+const BASES_AFTER: Duration = Duration::from_millis(100);
+
 impl FolderThread {
+    /// Notes that an event may have made something a base: another device holds it too.
+    pub(super) fn expect_bases(&mut self, event: &Event) {
+        if matches!(event, Event::Acked { .. } | Event::Settled { .. }) {
+            self.bases_due.get_or_insert_with(|| Instant::now() + BASES_AFTER);
+        }
+    }
+
+    /// Has bases kept when their time has come.
+    pub(super) fn keep_bases_in_time(&mut self) {
+        if self.bases_due.is_some_and(|due| due <= Instant::now()) {
+            self.keep_bases();
+        }
+    }
+
+    /// Has bases kept now; a part of them where there are many.
+    pub(super) fn keep_bases(&mut self) {
+        self.bases_due = None;
+        // One that has ended keeps no more bases, and nothing depends on them.
+        let _ = self.workers.bases.order(());
+    }
+
     /// Looks at displaced files for late writes, at the trash, and at the root.
     pub(super) fn tidy(&mut self) {
         self.tidied = Instant::now();
@@ -26,8 +51,7 @@ impl FolderThread {
                 Err(error) => tracing::warn!(folder = %self.folder.id(), %error, "a late write"),
             }
         }
-        // One that has ended keeps no more bases, and nothing depends on them.
-        let _ = self.workers.bases.order(());
+        self.keep_bases();
         if self.synced.elapsed() >= SYNC_EVERY
             && self.engine.bytes_durable() < self.engine.durable_seq()
         {

@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use syncd_core::engine::{Event, PullError};
-use syncd_core::flow::index::{Index, Known};
 use syncd_core::flow::settle::Ticket;
 use syncd_core::model::limits::{WANTED_BYTES_MAX, WHOLE_BYTES_MAX};
 use syncd_core::model::{ContentId, FolderId, Kind, RelPath};
@@ -21,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::flow::index::Store;
 use crate::flow::settle::StageError;
-use crate::run::folder::{Folder, Note, Parts};
+use crate::run::folder::{Folder, Here, Note, Parts};
 use crate::run::session::Peer;
 
 /// Small contents asked for in one frame.
@@ -119,41 +118,25 @@ impl Inner {
 
     /// Stages what lies here; answers and returns `true` if that was all.
     fn is_here(&self, fetch: &Fetch) -> bool {
-        let hands = &self.parts.hands;
-        let content = fetch.content;
-        let found = hands.has(content)
-            || fetch.kind == Kind::File && fetch.size > 0 && self.stage_from_here(content)
-            || hands.from_trash(content).is_ok()
-            || hands.from_kept(content).is_ok()
-            || fetch.size == 0 && hands.put_small(content, &[]).is_ok();
+        let found = match fetch.size {
+            0 => self.parts.hands.put_small(fetch.content, &[]).is_ok(),
+            _ => self.stage_from_here(fetch.content),
+        };
         if found {
             self.answer(fetch.ticket, Ok(()));
         }
         found
     }
 
-    /// Stages a content from a file that holds it, or from the trash. A holder that is on its way
-    /// into the trash right now (the other half of a rename) is in neither place for a moment:
-    /// then both are asked again.
+    /// Stages a content from what lies here. A holder that is on its way into the trash right now
+    /// is in neither place for a moment: then it is looked for again.
     fn stage_from_here(&self, content: ContentId) -> bool {
-        let hands = &self.parts.hands;
-        // What the index knows and never placed, or a person wants back, lies nowhere here.
-        let is_placed = |path: &RelPath| {
-            let entry = self.parts.index.get(path).ok().flatten();
-            entry.is_some_and(|entry| entry.local.is_here())
-        };
         for _ in 0..MOVING_TRIES {
-            let mut holders = self.parts.index.holders(content, 4).unwrap_or_default();
-            holders.retain(is_placed);
-            if holders.iter().any(|path| hands.from_local(path, content).is_ok())
-                || hands.from_trash(content).is_ok()
-            {
-                return true;
+            match self.parts.stage_from_here(content) {
+                Here::Staged => return true,
+                Here::Nowhere => return false,
+                Here::Moving => std::thread::sleep(MOVING_WAIT),
             }
-            if holders.is_empty() {
-                return false;
-            }
-            std::thread::sleep(MOVING_WAIT);
         }
         false
     }

@@ -24,6 +24,13 @@ fn entry(reply: ReplyEntry, answer: Result<FileAttr, Errno>) {
     }
 }
 
+fn data(reply: ReplyData, answer: Result<Vec<u8>, Errno>) {
+    match answer {
+        Ok(bytes) => reply.data(&bytes),
+        Err(error) => reply.error(error),
+    }
+}
+
 fn attributes(reply: ReplyAttr, answer: Result<FileAttr, Errno>) {
     match answer {
         Ok(attr) => reply.attr(&NO_TIME, &attr),
@@ -101,10 +108,7 @@ impl Filesystem for Disk {
             What::Link(target) => Ok(target.clone()),
             What::Directory(_) | What::File(_) => Err(Errno::EINVAL),
         });
-        match answer {
-            Ok(target) => reply.data(&target),
-            Err(error) => reply.error(error),
-        }
+        data(reply, answer);
     }
 
     fn mkdir(
@@ -196,10 +200,7 @@ impl Filesystem for Disk {
             }
             What::Directory(_) | What::Link(_) => Err(Errno::EISDIR),
         });
-        match answer {
-            Ok(bytes) => reply.data(&bytes),
-            Err(error) => reply.error(error),
-        }
+        data(reply, answer);
     }
 
     fn write(

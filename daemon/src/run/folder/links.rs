@@ -26,7 +26,7 @@ pub fn start(peer: Arc<Peer>, parts: Parts, fetcher: Fetcher) -> mpsc::Unbounded
                 false => orders.try_recv().ok(),
             };
             let done = match next {
-                Some(Out::Fetch(_, fetch)) => {
+                Some(Out::Fetch(fetch)) => {
                     wanted.push(fetch);
                     continue;
                 }

@@ -10,6 +10,7 @@
 mod bases;
 mod begin;
 mod confirm;
+mod here;
 pub mod join;
 pub mod links;
 pub mod lives;
@@ -36,6 +37,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use begin::begin;
 pub use confirm::HeldRules;
+pub use here::Here;
 pub(super) use rules::gives_git_orders;
 pub use rules::{BadRules, FolderScope};
 pub use settings::take as take_settings;
@@ -98,7 +100,7 @@ pub enum Out {
     /// Acknowledge frames, and say which are put aside.
     Ack(Tag, Vec<(u64, u64)>, Vec<(u64, u64)>, u64),
     /// Bring a content.
-    Fetch(Tag, super::fetch::Fetch),
+    Fetch(super::fetch::Fetch),
     /// End the session: the peer breaks the protocol.
     Cut(&'static str),
 }

@@ -6,7 +6,6 @@ use std::sync::mpsc::Receiver;
 
 use rustix::fd::AsFd;
 use syncd_core::engine::Event;
-use syncd_core::flow::index::Index;
 use syncd_core::flow::settle::{Becoming, Job, Placed, SettleError, Step, Ticket, Trouble};
 use syncd_core::model::{ContentId, FolderId, RelPath, Seq, Standing};
 
@@ -93,15 +92,8 @@ fn stage_again(parts: &Parts, jobs: &[Job]) {
         let (Step::Place { content, .. } | Step::KeepForOthers { content, .. }) = step else {
             continue;
         };
-        if parts.hands.has(*content) || parts.hands.from_kept(*content).is_ok() {
-            continue;
-        }
-        let holders = parts.index.holders(*content, 4).unwrap_or_default();
-        let found = holders.iter().any(|path| parts.hands.from_local(path, *content).is_ok());
-        if !found && let Err(error) = parts.hands.from_trash(*content) {
-            // Then the job is not ready, and its bytes are fetched again.
-            tracing::debug!(%error, "bytes for a job are not staged any more");
-        }
+        // What is not found is not ready, and is fetched again.
+        let _ = parts.stage_from_here(*content);
     }
 }
 

@@ -265,7 +265,7 @@ impl FolderThread {
             }
             Action::Fetch { ticket, peer, path, kind, content, size } => {
                 let fetch = Fetch { ticket, path, kind, content, size };
-                self.out(peer, |tag| Out::Fetch(tag, fetch));
+                self.out(peer, |_| Out::Fetch(fetch));
             }
             Action::Offer { peer, lane, offer } => {
                 self.out(peer, |tag| Out::Offer(tag, lane, offer));

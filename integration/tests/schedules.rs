@@ -5,7 +5,7 @@
 
 use syncd_core::model::{Favour, RelPath, Role};
 use syncd_integration::sim::explore::{self, Dice};
-use syncd_integration::sim::{self, Op, World};
+use syncd_integration::sim::{self, Bulk, Op, World};
 
 /// Seeds that are tried unless told otherwise.
 const SEEDS: u64 = 20_000;
@@ -48,7 +48,7 @@ fn draw(dice: &mut Dice, breeds: &[Breed]) -> (World, Vec<(usize, Op)>, Breed) {
     let devices = [2, 2, 3, 3, 4, 5][dice.below(6)];
     let hub = dice.below(2) == 0;
     let parity = [None, Some(0), Some(1)][dice.below(3)];
-    let mut world = World::new(devices, hub, parity);
+    let mut world = World::new(devices, hub, parity.map(Bulk::Parity));
     explore::come_to_rest(&mut world).expect("an empty folder comes to rest");
     if breed == Breed::Brakes {
         let without = [None, Some(0), Some(1)][dice.below(3)];

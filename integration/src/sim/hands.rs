@@ -109,7 +109,8 @@ impl World {
             Action::Persist { seq } => Duty::Persist(seq),
             Action::Offer { peer, lane, offer } => return self.send_offer(at, peer, lane, offer),
             Action::Ack { peer, frames, aside, sent } => {
-                return self.send(at, peer, false, Message::Ack(frames, aside, sent));
+                let to = self.place_of(peer);
+                return self.send(at, to, false, Message::Ack(frames, aside, sent));
             }
             Action::ReserveCounters => {
                 let counters = self.device(at).reserve();
@@ -148,15 +149,19 @@ impl World {
         if let Some(mangle) = self.mangle {
             mangle(&self.devices[at].index, &mut offer);
         }
-        let bulk = match self.bulk_parity {
-            Some(parity) => offer.number % 2 == parity,
+        let to = self.place_of(peer);
+        let bulk = match self.bulk {
+            Some(bulk) => bulk.takes(at, to, offer.number),
             None => lane == Lane::Bulk,
         };
-        self.send(at, peer, bulk, Message::Offer(offer));
+        self.send(at, to, bulk, Message::Offer(offer));
     }
 
-    fn send(&mut self, at: usize, peer: DeviceId, bulk: bool, message: Message) {
-        let to = self.devices.iter().position(|d| d.id == peer).expect("a device");
+    fn place_of(&self, peer: DeviceId) -> usize {
+        self.devices.iter().position(|d| d.id == peer).expect("a device")
+    }
+
+    fn send(&mut self, at: usize, to: usize, bulk: bool, message: Message) {
         self.saying.entry((at, to, bulk)).or_default().push(message);
     }
 }

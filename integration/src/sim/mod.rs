@@ -16,4 +16,4 @@ pub mod states;
 pub mod world;
 
 pub use script::{Op, script};
-pub use world::World;
+pub use world::{Bulk, World};

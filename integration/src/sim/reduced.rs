@@ -120,6 +120,12 @@ impl Explorer {
         }
     }
 
+    /// Tells whether any frame of the latest histories was on a bulk lane.
+    #[must_use]
+    pub fn has_used_bulk(&self) -> bool {
+        self.packet_ids.keys().any(|(wire, _)| self.wires[usize::from(*wire)].bulk)
+    }
+
     /// Tries every order in which `acts` and the deliveries can follow each other; each device's
     /// acts stay in order. Stops after `states_max` states, and says so in the tally.
     ///

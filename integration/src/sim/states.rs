@@ -11,6 +11,8 @@ use std::hash::{Hash, Hasher};
 use syncd_core::flow::index::fingerprint::Fingerprint;
 use syncd_core::model::{Counter, DeviceId, Incarnation, Seq, StoreId, Writer};
 
+use super::world::Bulk;
+
 /// One part of a state, kept beside what it was made from.
 #[derive(Debug, Clone, Default)]
 pub struct Part {
@@ -97,9 +99,9 @@ impl Fingerprint for Sink {
     }
 }
 
-/// Computes the fingerprint of the state that consists of `parts`. With `parity`, whether a
-/// frame's number is even counts too.
-pub fn fingerprint<'a>(parts: impl Iterator<Item = &'a Part> + Clone, parity: bool) -> u64 {
+/// Computes the fingerprint of the state that consists of `parts`. With `bulk`, frames' numbers
+/// count too as far as they choose the lane.
+pub fn fingerprint<'a>(parts: impl Iterator<Item = &'a Part> + Clone, bulk: Option<Bulk>) -> u64 {
     let mut counters: Vec<u64> = Vec::with_capacity(256);
     let mut newest = [0; DEVICES_MAX * DEVICES_MAX];
     for part in parts.clone() {
@@ -131,8 +133,8 @@ pub fn fingerprint<'a>(parts: impl Iterator<Item = &'a Part> + Clone, parity: bo
             }
         }
     }
-    for newest in newest.iter().filter(|n| parity && **n > 0) {
-        mixer.write_u64(newest % 2);
+    if let Some(bulk) = bulk {
+        newest.iter().filter(|n| **n > 0).for_each(|n| mixer.write_u64(bulk.phase(*n)));
     }
     mixer.0
 }

@@ -37,6 +37,42 @@ pub(super) struct Packet {
 /// One direction of one lane: sender, receiver, whether it is the bulk lane.
 type Wire = (usize, usize, bool);
 
+/// Which frames of news take the bulk lane, so that lanes overtake each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bulk {
+    /// Those whose number has this parity.
+    Parity(u64),
+    /// A single one: the frame with this number from one device to another (their places). It
+    /// comes at any time before or after the others.
+    One(usize, usize, u64),
+}
+
+impl Bulk {
+    /// Tells whether a frame takes the bulk lane.
+    pub(super) fn takes(self, from: usize, to: usize, number: u64) -> bool {
+        match self {
+            Self::Parity(parity) => number % 2 == parity,
+            Self::One(one, other, at) => (from, to, number) == (one, other, at),
+        }
+    }
+
+    /// Tells whether any frame from one device to another takes the bulk lane.
+    pub(super) fn is_on(self, from: usize, to: usize) -> bool {
+        match self {
+            Self::Parity(_) => true,
+            Self::One(one, other, _) => (from, to) == (one, other),
+        }
+    }
+
+    /// Tells apart what frames after `newest` will do.
+    pub(super) fn phase(self, newest: u64) -> u64 {
+        match self {
+            Self::Parity(_) => newest % 2,
+            Self::One(_, _, at) => newest.min(at),
+        }
+    }
+}
+
 /// Devices joined by a network.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -50,8 +86,8 @@ pub struct World {
     /// Devices whose sessions are cut.
     pub(super) apart: BTreeSet<usize>,
     now: Tick,
-    /// Which frames take the bulk lane whatever their size: those whose number has this parity.
-    pub(super) bulk_parity: Option<u64>,
+    /// Which frames take the bulk lane whatever their size, if not all take one lane.
+    pub(super) bulk: Option<Bulk>,
     /// Whether duties are done at a moment of their own, not at once.
     pub(super) late: bool,
     /// What becomes of offers on their way, see [`World::with_mangled_offers`].
@@ -75,9 +111,9 @@ pub struct Delivery {
 
 impl World {
     /// Makes `count` devices, all joined (a mesh), or all joined to the first alone (a hub).
-    /// With `bulk_parity`, frames with that parity take the bulk lane, so that lanes overtake.
+    /// With `bulk`, some frames take the bulk lane, so that lanes overtake.
     #[must_use]
-    pub fn new(count: usize, hub: bool, bulk_parity: Option<u64>) -> Self {
+    pub fn new(count: usize, hub: bool, bulk: Option<Bulk>) -> Self {
         let mut links = BTreeSet::new();
         for a in 0..count {
             for b in 0..count {
@@ -94,7 +130,7 @@ impl World {
             links: links.clone(),
             apart: BTreeSet::new(),
             now: Tick(0),
-            bulk_parity,
+            bulk,
             late: false,
             mangle: None,
             broken: None,
@@ -368,14 +404,17 @@ impl World {
         }
         let shape = shape.part();
         parts.push(&shape);
-        states::fingerprint(parts.iter().copied(), self.bulk_parity.is_some())
+        states::fingerprint(parts.iter().copied(), self.bulk)
     }
 
     /// Lists all wires, empty or not.
     pub(super) fn wires(&self) -> Vec<Delivery> {
-        let lanes = if self.bulk_parity.is_some() { &[false, true][..] } else { &[false] };
         let both = |(from, to): &(usize, usize)| {
             let (from, to) = (*from, *to);
+            let lanes = match self.bulk {
+                Some(bulk) if bulk.is_on(from, to) => &[false, true][..],
+                Some(_) | None => &[false],
+            };
             lanes.iter().map(move |bulk| Delivery { from, to, bulk: *bulk })
         };
         self.links.iter().flat_map(both).collect()

@@ -69,7 +69,9 @@ fn take_all_descriptors() {
 
 /// Says in one line why the daemon does not run.
 fn refuse(error: &anyhow::Error) -> ExitCode {
-    eprintln!("syncd: {}", syncd_api::sentence(error.as_ref()));
+    use std::io::Write;
+    // Where nobody can be told, as on a full disk, the exit code says it.
+    let _ = writeln!(std::io::stderr(), "syncd: {}", syncd_api::sentence(error.as_ref()));
     ExitCode::FAILURE
 }
 
@@ -91,7 +93,12 @@ fn again() -> ExitCode {
 fn begin_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_env("SYNCD_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,libp2p=warn,sled=warn"));
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that the log does not take is lost, and nothing else: to say so on the same full disk
+    // would end the thread that had something to tell.
+    let logging = tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logging.with_target(false).with_ansi(false).init(),
         LogFormat::Json => logging.json().init(),

@@ -10,7 +10,9 @@ use anyhow::Context;
 use jiff::Timestamp;
 use sd_notify::NotifyState;
 use syncd_api::sentence;
-use syncd_home::{Config, Discovery, HTTP_LISTEN_DEFAULT, Home, HomeLock, Listen, Topology};
+use syncd_home::{
+    Config, Discovery, HTTP_LISTEN_DEFAULT, Home, HomeError, HomeLock, Listen, Topology,
+};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::{Notify, Semaphore};
 
@@ -52,11 +54,11 @@ pub enum Ended {
 /// # Errors
 /// When it cannot start: the home is in use, settings are bad, a port is taken, the disk fails.
 pub async fn run(home: Home) -> anyhow::Result<Ended> {
-    let lock = home.lock()?;
+    let lock = home.lock().map_err(said_of_home)?;
     if let Err(error) = home.try_room(START_ROOM_BYTES)
         && error.is_full()
     {
-        anyhow::bail!("{}; make room there and start syncd again", sentence(&error));
+        return Err(said_of_home(error));
     }
     home.check_whole()?;
     let identity = home.init(None)?;
@@ -147,6 +149,14 @@ async fn serve(daemon: &Arc<Daemon>, control: Control) -> anyhow::Result<Ended> 
          own: remove its identity.key and ledger and pair it"
     );
     Ok(if is_anew.load(Ordering::Relaxed) { Ended::ToBeginAnew } else { Ended::Told })
+}
+
+/// Says of a home that cannot be used for want of room what to do about it.
+fn said_of_home(error: HomeError) -> anyhow::Error {
+    if error.is_full() {
+        return anyhow::anyhow!("{}; make room there and start syncd again", sentence(&error));
+    }
+    error.into()
 }
 
 /// Tells whether this device talks to `device` at all.

@@ -60,7 +60,9 @@ impl Pair {
                 (true, _) => " and connected".to_owned(),
                 (false, true) => ", as this device is there; they connect by themselves".to_owned(),
                 (false, false) => match session.home.identity() {
-                    Ok(own) => format!("; now say there: syncctl pair {}", own.device_id),
+                    Ok(own) => {
+                        format!("; unless it was done, say there: syncctl pair {}", own.device_id)
+                    }
                     Err(_) => "; it must pair with this device too".to_owned(),
                 },
             };

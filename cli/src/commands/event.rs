@@ -60,8 +60,29 @@ fn line(event: &Event) -> String {
     if let Some(folder) = &event.folder {
         line += &format!(" {}", escaped(folder));
     }
-    if let Some(path) = &event.path {
+    // Most texts begin with the path themselves.
+    if let Some(path) = event.path.as_ref().filter(|path| !event.text.starts_with(&path.path)) {
         line += &format!(" {}", shown(path));
     }
     format!("{line}: {}\n", escaped(&event.text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stands_once_in_a_line() {
+        for (text, shown, because) in [
+            ("a.txt changed here", "file-changed work: a.txt changed here\n", "the text has it"),
+            ("it changed", "file-changed work a.txt: it changed\n", "the text has it not"),
+        ] {
+            let event = serde_json::json!({
+                "id": 7, "time": "2026-11-20T19:24:02Z", "kind": "file-changed",
+                "folder": "work", "path": "a.txt", "text": text,
+            });
+            let line = line(&read(&event.to_string()).unwrap());
+            assert!(line.starts_with("7 2026-11-2") && line.ends_with(shown), "{because}: {line}");
+        }
+    }
 }

@@ -166,10 +166,13 @@ fn a_conflict_copy_lies_beside_the_file_under_its_name_here() {
         );
         assert_eq!([read(&here), read(&there)], [older.clone(), older.clone()]);
         for ((device, mine, _), name) in shared.sides().into_iter().zip(names) {
-            let listed = device.json(&["conflicts", "ls"]);
             let file = mine.file_name().unwrap().to_str().unwrap();
-            let told = (&listed[0]["path"], &listed[0]["copy"]["path"]);
-            assert_eq!(told, (&Value::from(file), &Value::from(name)), "{listed}");
+            eventually(SHOWS_MAX, "the conflict is listed", || {
+                let listed = device.json(&["conflicts", "ls"]);
+                let told = (&listed[0]["path"], &listed[0]["copy"]["path"]);
+                let expected = (&Value::from(file), &Value::from(name));
+                if told == expected { Ok(()) } else { Err(listed.to_string()) }
+            });
         }
         let path = shared.there.display().to_string();
         let both = shared.pair.devbox.ctl(&["conflicts", "resolve", &path, "--keep", "both"]);
@@ -181,6 +184,10 @@ fn a_conflict_copy_lies_beside_the_file_under_its_name_here() {
             let left = [&shared.here, &shared.there].map(|path| copies_of(path));
             if left.iter().all(Vec::is_empty) { Ok(()) } else { Err(format!("{left:?}")) }
         });
+        // While one side still knows that copy, another of this name would get digits.
+        for (device, ..) in shared.sides() {
+            device.flush();
+        }
     }
 }
 

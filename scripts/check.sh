@@ -66,7 +66,7 @@ step_test() {
 }
 
 # The targets of tests with real daemons, and how many of their tests may be run again.
-AGAIN_TARGETS='road|kinds|habits|mistakes'
+AGAIN_TARGETS='road|kinds|habits|mistakes|hostile'
 AGAIN_MAX=3
 
 # Prints "target test" for each test that failed in a log of cargo.
@@ -120,7 +120,7 @@ step_tools() {
         return 0
     fi
     for pair in nftables:nft iproute2:ip util-linux:setpriv mount:mount e2fsprogs:mkfs.ext4 \
-        btrfs-progs:mkfs.btrfs faketime:faketime git:git vim:vim sqlite3:sqlite3; do
+        btrfs-progs:mkfs.btrfs faketime:faketime git:git vim:vim sqlite3:sqlite3 strace:strace; do
         PATH="$PATH:/usr/sbin:/sbin" type -P "${pair#*:}" >/dev/null || missing+=("${pair%:*}")
     done
     if [[ ${#missing[@]} -eq 0 ]]; then

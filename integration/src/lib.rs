@@ -3,5 +3,6 @@
 
 #[cfg(target_os = "linux")]
 pub mod folding;
+pub mod hostile;
 pub mod process;
 pub mod sim;

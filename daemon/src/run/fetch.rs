@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::flow::index::Store;
 use crate::flow::settle::StageError;
+use crate::run::bounds::Room;
 use crate::run::folder::{Folder, Here, Note, Parts};
 use crate::run::session::Peer;
 
@@ -218,12 +219,22 @@ pub struct Answers {
     /// The request.
     pub request: u64,
     /// The answers.
-    pub came: mpsc::UnboundedReceiver<Vec<Have>>,
+    pub came: mpsc::UnboundedReceiver<Came>,
+}
+
+/// Answers of one frame.
+pub struct Came {
+    /// The answers.
+    pub haves: Vec<Have>,
+    /// The frame's room, given back once all of its answers are taken up.
+    pub room: Arc<Room>,
 }
 
 impl Answers {
     async fn recv(&mut self) -> Option<Vec<Have>> {
-        self.came.recv().await
+        let Came { haves, room } = self.came.recv().await?;
+        drop(room);
+        Some(haves)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where it all meets: the daemon of one home, its folders, its sessions.
 
 mod ailments;
+mod bounds;
 mod changes;
 pub mod desk;
 pub mod fetch;
@@ -213,16 +214,26 @@ impl Daemon {
         }
     }
 
-    fn offer_came(&self, device: DeviceId, ready: &Ready) {
+    /// Takes note of what a peer offers; `false` when it offers more than anybody would.
+    fn offer_came(&self, device: DeviceId, ready: &Ready) -> bool {
         let key = (ready.folder.clone(), device);
-        let news = locked(&self.offered).insert(key, ready.clone()).is_none();
-        if news && self.folder(&ready.folder).is_none() {
+        let is_ours = self.folder(&ready.folder).is_some();
+        let news = {
+            let mut offered = locked(&self.offered);
+            let others = offered.keys().filter(|(_, by)| *by == device).count();
+            if !is_ours && !offered.contains_key(&key) && others >= bounds::OFFERED_MAX {
+                return false;
+            }
+            offered.insert(key, ready.clone()).is_none()
+        };
+        if news && !is_ours {
             let text = format!(
                 "offers the folder '{0}'; take it with 'syncctl folder accept {0} PATH'",
                 ready.folder
             );
             self.tell(Happening::device(device, "folder-offered", &text).of(&ready.folder));
         }
+        true
     }
 
     fn offer_gone(&self, device: DeviceId, folder: &FolderId) {

@@ -3,6 +3,8 @@
 //! # Invariants
 //! - Bytes go out only for a path that the index holds live with that content, checked against
 //!   their ids as they are read: what rotted or changed on the disk is not handed on.
+//! - A peer that takes no answers holds up nobody else: it has turns of its own, and while its lane
+//!   is full it gives back the one that all share.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
@@ -15,12 +17,13 @@ use syncd_core::flow::index::{Index, Known};
 use syncd_core::model::limits::{OFFER_RECORDS_MAX, WHOLE_BYTES_MAX};
 use syncd_core::model::{BlockId, ContentId, Entry, Kind, Record, RelPath, Standing};
 use syncd_core::protocol::{self, Body, Frame, Have, List, Listed, Need, Want, WantedItem};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Daemon;
 use super::folder::links::small_content;
 use super::folder::{Folder, Parts};
 use super::session::Peer;
-use crate::world::net::Lane;
+use crate::world::net::{Lane, NotSent};
 
 /// Answers are sent when they hold so many bytes.
 const FRAME_BYTES: usize = 512 << 10;
@@ -41,9 +44,12 @@ pub(super) async fn serve(
     let parts = folder.and_then(Folder::parts);
     let (daemon, peer) = (Arc::clone(daemon), Arc::clone(peer));
     let handle = tokio::runtime::Handle::current();
-    let turn = Arc::clone(&daemon.serving).acquire_owned().await;
+    let place = Arc::clone(&peer.bounds.serving).acquire_owned().await;
+    let turn = Arc::clone(&daemon.serving).acquire_owned().await.ok();
     tokio::task::spawn_blocking(move || {
-        let mut answer = Answer { peer: &peer, handle: &handle, haves: Vec::new(), bytes: 0 };
+        let serving = &daemon.serving;
+        let (haves, bytes) = (Vec::new(), 0);
+        let mut answer = Answer { peer: &peer, handle: &handle, serving, turn, haves, bytes };
         for (at, item) in (0..).zip(want.items.into_iter().take(ITEMS_MAX)) {
             let mut say = |body| answer.say(Have { request: want.request, item: at, body });
             let served = match &parts {
@@ -55,13 +61,19 @@ pub(super) async fn serve(
             }
         }
         answer.flush();
-        drop(turn);
+        drop(place);
     });
 }
 
 /// Answers what lies in a folder here, up to a frame's worth, once it has been looked at as a
 /// whole. A folder that is not shared, or not for now, has nothing.
-pub(super) async fn list(daemon: Arc<Daemon>, peer: Arc<Peer>, folder: Option<Folder>, list: List) {
+pub(super) async fn list(
+    daemon: Arc<Daemon>,
+    peer: Arc<Peer>,
+    folder: Option<Folder>,
+    list: List,
+    place: Option<OwnedSemaphorePermit>,
+) {
     let parts = folder.and_then(|folder| folder.parts());
     let unseen = |parts: &Parts| parts.index.marks().is_ok_and(|marks| !marks.surveyed);
     while parts.as_ref().is_some_and(unseen) && !peer.out.is_closed() {
@@ -74,6 +86,7 @@ pub(super) async fn list(daemon: Arc<Daemon>, peer: Arc<Peer>, folder: Option<Fo
     let frame = Frame::Listed(listed.unwrap_or_else(nothing));
     // A session that is over needs no answers.
     let _ = peer.send(Lane::Data, &frame).await;
+    drop(place);
 }
 
 /// Returns what lies here and changed after a place in the log, and from where to go on.
@@ -93,6 +106,8 @@ fn part_after(parts: &Parts, list: &List) -> Option<Listed> {
 struct Answer<'a> {
     peer: &'a Peer,
     handle: &'a tokio::runtime::Handle,
+    serving: &'a Arc<Semaphore>,
+    turn: Option<OwnedSemaphorePermit>,
     haves: Vec<Have>,
     bytes: usize,
 }
@@ -118,7 +133,12 @@ impl Answer<'_> {
         let frame = Frame::Have(std::mem::take(&mut self.haves));
         let bytes = Bytes::from(protocol::encode(&frame));
         // A session that is over needs no answers.
-        let _ = self.handle.block_on(self.peer.out.send(Lane::Data, bytes));
+        if self.peer.out.try_send(Lane::Data, bytes.clone()) == Err(NotSent::Full) {
+            self.turn = None;
+            let sent = self.handle.block_on(self.peer.out.send(Lane::Data, bytes));
+            let again = Arc::clone(self.serving).acquire_owned();
+            self.turn = sent.ok().and_then(|()| self.handle.block_on(again).ok());
+        }
     }
 }
 

@@ -18,7 +18,8 @@ use syncd_core::protocol::peer::PROTOCOL_VERSION;
 use syncd_core::protocol::{self, Frame, Have, List, Listed, Ready, Tag, Want, WantedItem};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::fetch::{Answers, Fetcher};
+use super::bounds::{Bounds, Room};
+use super::fetch::{Answers, Came, Fetcher};
 use super::folder::{Folder, Link, Note};
 use super::{Daemon, Happening, holds, serve};
 use crate::flow::index::LedgerError;
@@ -37,7 +38,9 @@ pub struct Peer {
     /// Frames to it.
     pub out: Outbox,
     requests: AtomicU64,
-    waiters: Mutex<BTreeMap<u64, mpsc::UnboundedSender<Vec<Have>>>>,
+    waiters: Mutex<BTreeMap<u64, mpsc::UnboundedSender<Came>>>,
+    /// How much of its doing may be under way here.
+    pub(super) bounds: Bounds,
     listeners: Mutex<BTreeMap<u64, oneshot::Sender<Listed>>>,
     folders: Mutex<BTreeMap<FolderId, Shared>>,
     /// Moves whenever `folders` changes, for frames that wait for it.
@@ -90,6 +93,7 @@ pub async fn live(daemon: Arc<Daemon>, session: Session) {
         out: session.send,
         requests: AtomicU64::new(0),
         waiters: Mutex::default(),
+        bounds: Bounds::default(),
         listeners: Mutex::default(),
         folders: Mutex::default(),
         changed: watch::Sender::new(0),
@@ -143,7 +147,8 @@ async fn talk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, recv: Inbox) -> Result<(),
                 // It says nothing more before it has read and kept our Hello.
                 daemon.greeting_arrived(peer.device);
             }
-            take_control(daemon, peer, &bytes).await?;
+            let room = peer.bounds.news(bytes.len()).await;
+            take_control(daemon, peer, &bytes, room).await?;
         }
         Err::<(), Cut>(Cut::Gone)
     };
@@ -155,8 +160,9 @@ async fn talk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, recv: Inbox) -> Result<(),
     };
     let contents = async {
         while let Some(bytes) = data.recv().await {
+            let room = peer.bounds.answers(bytes.len()).await;
             match protocol::decode(&bytes)? {
-                Frame::Have(haves) => peer.route(haves),
+                Frame::Have(haves) => peer.route(haves, room),
                 Frame::Listed(listed) => peer.route_listed(listed),
                 Frame::Hello(_)
                 | Frame::Ready(_)
@@ -174,7 +180,12 @@ async fn talk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, recv: Inbox) -> Result<(),
     tokio::try_join!(control, offers, contents, telling).map(|_| ())
 }
 
-async fn take_control(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> Result<(), Cut> {
+async fn take_control(
+    daemon: &Arc<Daemon>,
+    peer: &Arc<Peer>,
+    bytes: &Bytes,
+    room: Room,
+) -> Result<(), Cut> {
     let frame = protocol::decode(bytes)?;
     let _joined = peer.joining.lock().await;
     match frame {
@@ -186,7 +197,9 @@ async fn take_control(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> 
             Ok(())
         }
         Frame::Unready { folder } => {
-            peer.shared().entry(folder.clone()).or_default().theirs = None;
+            if let Some(shared) = peer.shared().get_mut(&folder) {
+                shared.theirs = None;
+            }
             peer.moved();
             daemon.offer_gone(peer.device, &folder);
             if let Some(folder) = daemon.folder(&folder) {
@@ -195,13 +208,14 @@ async fn take_control(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> 
             Ok(())
         }
         Frame::Offer { tag, offer, inline } => {
-            peer.take_offer(daemon, &tag, offer, inline);
+            peer.take_offer(daemon, &tag, offer, inline, room);
             Ok(())
         }
         Frame::Ack { tag, frames, aside, sent } => {
             if let Some(folder) = peer.addressee(daemon, &tag) {
                 let peer = peer.device;
-                folder.note(Note::Event(Event::Acked { peer, frames, aside, sent }));
+                let acked = Event::Acked { peer, frames, aside, sent };
+                folder.note(Note::FromPeer(acked, room));
             }
             Ok(())
         }
@@ -220,8 +234,9 @@ async fn take_bulk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> Res
     match protocol::decode(bytes)? {
         Frame::Offer { tag, offer, inline } => {
             peer.wait_for(&tag).await;
+            let room = peer.bounds.news(bytes.len()).await;
             let _joined = peer.joining.lock().await;
-            peer.take_offer(daemon, &tag, offer, inline);
+            peer.take_offer(daemon, &tag, offer, inline, room);
             Ok(())
         }
         Frame::Want(want) => {
@@ -232,7 +247,9 @@ async fn take_bulk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, bytes: &Bytes) -> Res
         Frame::List(list) => {
             let folder = peer.shared_folder(daemon, &list.folder);
             // It may take as long as the first scan: what else is wanted does not wait for it.
-            tokio::spawn(serve::list(Arc::clone(daemon), Arc::clone(peer), folder, list));
+            let place = Arc::clone(&peer.bounds.listing).acquire_owned().await.ok();
+            let (daemon, peer) = (Arc::clone(daemon), Arc::clone(peer));
+            tokio::spawn(serve::list(daemon, peer, folder, list, place));
             Ok(())
         }
         Frame::Hello(_)
@@ -260,7 +277,9 @@ fn take_inline(folder: &Folder, inline: Vec<(ContentId, Vec<u8>)>) {
 
 fn ready_came(daemon: &Arc<Daemon>, peer: &Arc<Peer>, ready: Ready) {
     let id = ready.folder.clone();
-    daemon.offer_came(peer.device, &ready);
+    if !daemon.offer_came(peer.device, &ready) {
+        return;
+    }
     let mine = {
         let mut folders = peer.shared();
         let shared = folders.entry(id.clone()).or_default();
@@ -278,7 +297,7 @@ impl Peer {
         self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiters(&self) -> MutexGuard<'_, BTreeMap<u64, mpsc::UnboundedSender<Vec<Have>>>> {
+    fn waiters(&self) -> MutexGuard<'_, BTreeMap<u64, mpsc::UnboundedSender<Came>>> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -293,10 +312,11 @@ impl Peer {
         tag: &Tag,
         offer: Offer,
         inline: Vec<(ContentId, Vec<u8>)>,
+        room: Room,
     ) {
         if let Some(folder) = self.addressee(daemon, tag) {
             take_inline(&folder, inline);
-            folder.note(Note::Event(Event::Offered { peer: self.device, offer }));
+            folder.note(Note::FromPeer(Event::Offered { peer: self.device, offer }, room));
         }
     }
 
@@ -380,7 +400,7 @@ impl Peer {
         let fetcher = Fetcher::new(folder.clone(), parts.clone(), store, Arc::clone(self));
         let out = links::start(Arc::clone(self), parts, fetcher);
         let hello = FolderHello { store: theirs.store, cursor: theirs.cursor };
-        let link = Link { tag, out };
+        let link = Link { tag, out, session: self.out.clone() };
         let life = daemon.incarnation_in(folder.id());
         let ours = |(other, counter): &(_, u64)| (*other == life).then_some(*counter);
         let seen_of_us = theirs.seen_of_you.iter().filter_map(ours).max().unwrap_or(0);
@@ -458,7 +478,8 @@ impl Peer {
         }
     }
 
-    fn route(&self, haves: Vec<Have>) {
+    fn route(&self, haves: Vec<Have>, room: Room) {
+        let room = Arc::new(room);
         let mut by_request: BTreeMap<u64, Vec<Have>> = BTreeMap::new();
         for have in haves {
             by_request.entry(have.request).or_default().push(have);
@@ -467,7 +488,7 @@ impl Peer {
         for (request, haves) in by_request {
             if let Some(waiter) = waiters.get(&request) {
                 // Whoever asked may have given up.
-                let _ = waiter.send(haves);
+                let _ = waiter.send(Came { haves, room: Arc::clone(&room) });
             }
         }
     }

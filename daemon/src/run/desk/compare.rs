@@ -148,7 +148,7 @@ async fn fetch_text(
     let mut answers = peer.want(folder.clone(), items).await.ok_or_else(gone)?;
     let haves = answers.came.recv().await;
     peer.forget(&answers);
-    let body = haves.ok_or_else(gone)?.into_iter().next().map(|have| have.body);
+    let body = haves.ok_or_else(gone)?.haves.into_iter().next().map(|have| have.body);
     Ok(match body {
         Some(Body::Whole(bytes)) if ContentId::of(&bytes) == content => Some(bytes),
         Some(Body::Whole(_) | Body::Blocks(_) | Body::Range { .. } | Body::NotThere) | None => None,

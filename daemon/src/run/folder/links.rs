@@ -10,14 +10,14 @@ use syncd_core::protocol::{self, Frame};
 use tokio::sync::mpsc;
 
 use super::{Out, Parts};
+use crate::run::bounds::OUT_MAX;
 use crate::run::fetch::{Fetch, Fetcher};
 use crate::run::session::Peer;
 use crate::world::net::{Gone, Lane};
 
 /// Starts the task; it ends when the folder drops its link or the session is over.
-pub fn start(peer: Arc<Peer>, parts: Parts, fetcher: Fetcher) -> mpsc::UnboundedSender<Out> {
-    // The engine's window bounds what can wait here.
-    let (sender, mut orders) = mpsc::unbounded_channel();
+pub fn start(peer: Arc<Peer>, parts: Parts, fetcher: Fetcher) -> mpsc::Sender<Out> {
+    let (sender, mut orders) = mpsc::channel(OUT_MAX);
     tokio::spawn(async move {
         let mut wanted = Vec::new();
         loop {

@@ -46,7 +46,9 @@ pub use thread::FolderThread;
 use crate::flow::detect::{Heard, LookReport};
 use crate::flow::index::{FolderIndex, IntentBatch};
 use crate::flow::settle::Hands;
+use crate::run::bounds::Room;
 use crate::world::disk::{Root, Single};
+use crate::world::net::Outbox;
 
 /// How often a thread that is to end is asked whether it has.
 const ENDED_STEP: Duration = Duration::from_millis(5);
@@ -55,6 +57,8 @@ const ENDED_STEP: Duration = Duration::from_millis(5);
 pub enum Note {
     /// A fact for the engine.
     Event(Event),
+    /// A fact that a peer told, and the room it takes until it is looked at.
+    FromPeer(Event, Room),
     /// Facts for the engine that belong together, and the intents behind them.
     Settled(Event, Option<IntentBatch>),
     /// The watcher heard something.
@@ -90,7 +94,9 @@ pub struct Link {
     /// The frames' tag.
     pub tag: Tag,
     /// News, to be encoded and sent.
-    pub out: mpsc::UnboundedSender<Out>,
+    pub out: mpsc::Sender<Out>,
+    /// The session, which ends when the peer takes no news.
+    pub session: Outbox,
 }
 
 /// News for a peer.

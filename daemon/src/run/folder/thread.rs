@@ -13,6 +13,7 @@ use syncd_core::engine::{Action, Cause, Engine, Event, LookId, Notice};
 use syncd_core::flow::detect::{Debouncer, Hint, Look};
 use syncd_core::flow::{offer, settle::Job};
 use syncd_core::model::{DeviceId, RelPath, Role, Seq, Tick};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::looks::LookOrder;
@@ -207,7 +208,7 @@ impl FolderThread {
 
     fn take(&mut self, note: Note) {
         match note {
-            Note::Event(event) => self.tell(event),
+            Note::Event(event) | Note::FromPeer(event, _) => self.tell(event),
             Note::Settled(event, batch) => {
                 // Closed when the store is durable up to what the event makes of it.
                 self.to_close.extend(batch);
@@ -295,7 +296,11 @@ impl FolderThread {
     fn out(&mut self, peer: DeviceId, out: impl FnOnce(syncd_core::protocol::Tag) -> Out) {
         if let Some(link) = self.links.get(&peer) {
             // A link whose session is over swallows; the engine hears PeerDown soon.
-            let _ = link.out.send(out(link.tag.clone()));
+            let sent = link.out.try_send(out(link.tag.clone()));
+            if let Err(TrySendError::Full(_)) = sent {
+                tracing::warn!(peer = %peer.short(), "the session is cut: it takes no news");
+                link.session.close();
+            }
         }
     }
 

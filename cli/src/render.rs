@@ -74,7 +74,8 @@ pub(crate) fn columns() -> Option<usize> {
 /// What the further lines of one thing begin with.
 const INDENT: usize = 4;
 
-/// Lays out rows under their heads, columns aligned. No rows, no heads. Where a row would be wider
+/// Lays out rows under their heads, columns aligned. No rows, no heads, and no column of which no
+/// row says anything. Where a row would be wider
 /// than `columns`, it goes on in a further, indented line; nothing is cut off.
 pub(crate) fn table(
     heads: &[&str],
@@ -92,11 +93,17 @@ pub(crate) fn table(
         }
     }
     let heads: Vec<Cell> = heads.iter().map(|head| Cell::toned(Tone::Dim, head)).collect();
+    let is_told = |place: usize| {
+        let mut cells = rows.iter().filter_map(|row| row.get(place));
+        cells.any(|cell| !cell.text.is_empty())
+    };
+    let told: Vec<bool> = (0..heads.len()).map(is_told).collect();
     let mut text = String::new();
     for row in std::iter::once(&heads).chain(rows) {
         let mut line = String::new();
         let (mut gap, mut at) = (0, 0);
-        for (place, (cell, widest)) in row.iter().zip(&widths).enumerate() {
+        let cells = row.iter().zip(&widths).zip(&told).filter(|(_, told)| **told);
+        for (place, ((cell, widest), _)) in cells.enumerate() {
             if place > 0 && columns.is_some_and(|columns| at + 2 + widest > columns) {
                 end(&mut text, &mut line);
                 (gap, at) = (INDENT, INDENT);
@@ -295,16 +302,30 @@ mod tests {
 
     #[test]
     fn what_is_wider_than_the_terminal_goes_on_below() {
-        let rows =
-            [vec![Cell::from("work"), Cell::from(""), Cell::from("a-long-name"), Cell::from("x")]];
+        let row = |by| {
+            vec![Cell::from("work"), Cell::from(by), Cell::from("a-long-name"), Cell::from("x")]
+        };
+        let rows = [row(""), row("b")];
+        let told = [vec![Cell::from("work"), Cell::from(""), Cell::from("a")]];
+        let plain = table(&["FOLDER", "BY", "COPY"], &told, false, None);
+        assert_eq!(plain, "FOLDER  COPY\nwork    a\n", "nobody says who");
         let heads = ["FOLDER", "BY", "COPY", "WHY"];
+        let whole = "FOLDER  BY  COPY         WHY\n\
+                     work        a-long-name  x\n\
+                     work    b   a-long-name  x\n";
         for (columns, laid_out, because) in [
-            (None, "FOLDER  BY  COPY         WHY\nwork        a-long-name  x\n", "for a program"),
-            (Some(28), "FOLDER  BY  COPY         WHY\nwork        a-long-name  x\n", "fits"),
-            (Some(27), "FOLDER  BY  COPY\n    WHY\nwork        a-long-name\n    x\n", "one less"),
+            (None, whole, "for a program"),
+            (Some(28), whole, "fits"),
+            (
+                Some(27),
+                "FOLDER  BY  COPY\n    WHY\nwork        a-long-name\n    x\n\
+                 work    b   a-long-name\n    x\n",
+                "one less",
+            ),
             (
                 Some(9),
-                "FOLDER\n    BY\n    COPY\n    WHY\nwork\n    a-long-name\n    x\n",
+                "FOLDER\n    BY\n    COPY\n    WHY\nwork\n    a-long-name\n    x\n\
+                 work\n    b\n    a-long-name\n    x\n",
                 "nothing is cut off, and what is empty takes no line",
             ),
         ] {

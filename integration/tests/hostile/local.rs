@@ -40,3 +40,21 @@ fn keys_of_connections_are_not_written_where_the_environment_says() {
     introduce(&devices[0], &devices[1], &devices[1].address());
     assert!(!at.exists(), "whoever sets an environment would read all sessions");
 }
+
+#[test]
+fn the_units_confine_the_daemon() {
+    for unit in ["syncd.service", "syncd@.service"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd").join(unit);
+        let text = fs::read_to_string(path).unwrap();
+        for (line, because) in [
+            ("NoNewPrivileges=", "no program of a folder gives it more rights"),
+            ("RestrictSUIDSGID=", "it makes no such programs"),
+            ("LockPersonality=", "nothing of old systems"),
+            ("RestrictNamespaces=", "no mounts of its own"),
+            ("SystemCallFilter=", "only what a daemon calls"),
+        ] {
+            let is_there = text.lines().any(|there| there.starts_with(line));
+            assert!(is_there, "{unit}: {line} is missing: {because}");
+        }
+    }
+}

@@ -152,7 +152,7 @@ impl Engine {
                 Err(stage) => return Ok(Next::Wait(stage)),
             };
         let (mut steps, mut puts) = if resolution.record.is_live() {
-            match self.mind_parents(path, news, draft)? {
+            match self.mind_parents(path, draft)? {
                 Parents::Ready(steps, puts) => (steps, puts),
                 Parents::Wait(stage) => return Ok(Next::Wait(stage)),
             }

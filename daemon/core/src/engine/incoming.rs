@@ -243,10 +243,9 @@ impl Engine {
         true
     }
 
-    /// Tells whether something that was told before `news` has not come yet.
-    pub(super) fn overtook(&self, news: &News) -> bool {
-        let From::Peer { peer, frame, .. } = news.from else { return false };
-        self.peers.get(&peer).is_some_and(|state| !state.incoming.all_came_before(frame))
+    /// Tells whether something that was told before what has come has not come yet.
+    pub(super) fn misses_something(&self) -> bool {
+        self.peers.values().any(|state| state.incoming.has_gap())
     }
 
     /// Notes that the first news of `path` is the removal of a directory; `false` while anything

@@ -57,12 +57,11 @@ impl Engine {
     }
 
     /// Sees to it that the directories above a live path are there. Where a file is in the way,
-    /// all that was told before must have come: a lane that overtakes must not make a conflict of
-    /// what its writer replaced.
+    /// all that was told before it or before the path must have come: a lane that overtakes must
+    /// not make a conflict of what its writer replaced, whichever of the two came early.
     pub(super) fn mind_parents(
         &mut self,
         path: &RelPath,
-        news: &News,
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<Parents, IndexError> {
         let (mut steps, mut puts) = (Vec::new(), Vec::new());
@@ -84,7 +83,7 @@ impl Engine {
                 return Ok(Parents::Wait(Stage::After(parent)));
             }
             if entry.record.has_bytes() && entry.local.is_here() {
-                if self.overtook(news) {
+                if self.misses_something() {
                     return Ok(Parents::Wait(Stage::Overtook));
                 }
                 let Some(expect) = order::expected(Some(&entry)) else {

@@ -70,6 +70,8 @@ impl Engine {
     ) -> Result<(), IndexError> {
         if self.peers.remove(&peer).is_some() {
             self.overruling.remove(&peer);
+            // What it had not told yet is not missed any more.
+            self.gate_moved = true;
             self.gathers.remove(&peer);
             if let Some(word) = &mut self.word {
                 word.heard.remove(&peer);

@@ -99,17 +99,15 @@ impl Incoming {
         number < next
     }
 
-    /// Tells whether every frame before `number` has come.
+    /// Tells whether a frame has come before another that was told before it.
     #[must_use]
-    pub fn all_came_before(&self, number: u64) -> bool {
+    pub fn has_gap(&self) -> bool {
         let mut next = self.settled + 1;
-        for (last, frame) in self.frames.iter().take_while(|(_, frame)| frame.first < number) {
-            if frame.first > next {
-                return false;
-            }
+        self.frames.iter().any(|(last, frame)| {
+            let is_next = frame.first <= next;
             next = last + 1;
-        }
-        number <= next
+            !is_next
+        })
     }
 
     /// Tells whether a later frame than `number` came before it.

@@ -45,8 +45,6 @@ pub struct Daemon {
     pub me: DeviceId,
     /// The life of its store.
     pub incarnation: Incarnation,
-    /// Whether the machine has stopped without warning since the last run.
-    pub shaken: bool,
     /// The index of all folders.
     pub store: Store,
     /// What must never be lost.

@@ -89,7 +89,6 @@ pub async fn run(home: Home) -> anyhow::Result<Ended> {
         home: home.clone(),
         me: identity.device_id,
         incarnation: life.incarnation,
-        shaken: life.unclean_boot,
         store,
         ledger,
         net,

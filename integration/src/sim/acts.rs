@@ -11,7 +11,7 @@ use syncd_core::model::{ContentId, Entry, Favour, Kind, Record, RelPath, Role};
 
 use super::World;
 use super::device::{Device, Duty};
-use super::disk::Disk;
+use super::disk::{Disk, Thing};
 use super::oracle::Deeds;
 use super::script::Op;
 
@@ -175,8 +175,10 @@ impl World {
         }
     }
 
-    /// Removes what is in the way of something new at `path`, unless that is `but` itself.
+    /// Removes what is in the way of something new at `path`, but for what lies there and is `but`
+    /// itself.
     fn clear(&mut self, at: usize, path: &RelPath, but: Option<ContentId>) {
+        let same = (path, but);
         let mut gone = self.disk(at).remove(path);
         for dir in path.ancestors() {
             if self.devices[at].disk.get(&dir).is_some_and(|t| t.kind != Kind::Directory) {
@@ -184,7 +186,7 @@ impl World {
             }
         }
         for (path, content) in gone {
-            if Some(content) != but {
+            if (&path, Some(content)) != same {
                 self.removed(at, &path, content);
             }
         }
@@ -304,9 +306,11 @@ impl World {
             };
             others().any(covers)
         };
+        // Under the same name, or as the copy that it became.
         let held = |content| {
-            let lies = |d: &Rc<Device>| d.disk.things().any(|(_, t)| t.content == content);
-            all.iter().any(lies)
+            let known = |p: &RelPath| p == path || is_copy_name(p.name());
+            let lies = |(p, t): (&RelPath, &Thing)| known(p) && t.content == content;
+            all.iter().any(|d| d.disk.things().any(lies))
         };
         self.deeds(at).undone(path, back, &heard, &held);
         self.deeds(at).stands(path, back, true, but);

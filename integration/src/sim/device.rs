@@ -67,7 +67,7 @@ pub struct Device {
     pub(super) crash_next: bool,
     /// With how many files its brake stops what a peer deletes at once.
     pub(super) brake_files: Option<usize>,
-    /// Whether the machine has lost power since the last start.
+    /// Whether the machine has lost power, and not all is known of what that left.
     pub(super) shaken: bool,
     pub(super) intents: Vec<Intent>,
     pub(super) duties: VecDeque<Duty>,
@@ -139,7 +139,7 @@ impl Device {
             counters,
             shared: links.iter().filter(|(a, _)| *a == at).map(|(_, b)| device_id(*b)).collect(),
             rule_files: BTreeSet::new(),
-            shaken: std::mem::take(&mut self.shaken),
+            shaken: self.shaken,
             brake_files: self.brake_files,
             taken_from: None,
         };
@@ -184,7 +184,7 @@ impl Device {
             sink.value(earlier);
         }
         sink.value((self.disk.things().count(), &self.ignored, self.crash_next));
-        sink.value((self.role, self.joining));
+        sink.value((self.role, self.joining, self.shaken));
         self.deeds.fingerprint(&mut sink);
         sink.part()
     }

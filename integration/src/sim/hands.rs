@@ -125,6 +125,10 @@ impl World {
                 self.device(at).joining = None;
                 return;
             }
+            Action::Tell(Notice::Steady) => {
+                self.device(at).shaken = false;
+                return;
+            }
             Action::Halt | Action::Tell(_) => return,
         };
         self.device(at).duties.push_back(duty);

@@ -47,7 +47,7 @@ impl Engine {
             into.value((&self.unsupported, &self.roomy, format!("{:?}", self.refused)));
         }
         into.value((self.reading_rules, self.halted, self.paused, self.persisting, self.walked));
-        into.value(self.shaken);
+        into.value((self.shaken, self.steadying));
         into.value((self.role, &self.overruling, self.word.is_some()));
         if let Some(word) = &self.word {
             word.fingerprint((me, store), into);

@@ -60,7 +60,7 @@ pub struct EngineConfig {
     pub shared: BTreeSet<DeviceId>,
     /// Files that hold rules and travel first.
     pub rule_files: BTreeSet<RelPath>,
-    /// Whether the machine has stopped without warning since this store was last used.
+    /// Whether the machine has stopped without warning, and [`Notice::Steady`] has not come since.
     pub shaken: bool,
     /// With more files than this, and more than half of all, what a peer deletes at once waits for
     /// a person; `None`: peers delete as they like.
@@ -105,8 +105,10 @@ pub struct Engine {
     looked: u64,
     /// Whether a whole look has ended since the start, attested.
     walked: bool,
-    /// Whether the machine has stopped without warning before this start.
+    /// Whether the machine has stopped without warning, and what that left is not known yet.
     shaken: bool,
+    /// Whether it is known, but not durable: and then, whether a flush of it is under way.
+    steadying: Option<bool>,
     /// The users' bytes of every change up to here are known to be durable.
     bytes_durable: Seq,
     ready: VecDeque<Job>,
@@ -230,6 +232,7 @@ impl Engine {
             looked: 0,
             walked: false,
             shaken: config.shaken,
+            steadying: None,
             bytes_durable: last,
             ready: VecDeque::new(),
             burst: burst::Burst::default(),
@@ -289,6 +292,7 @@ impl Engine {
                 self.persisting = false;
                 let before = self.durable;
                 self.durable = before.max(seq);
+                self.steady();
                 self.overtake(before, draft.index())?;
             }
             Event::Rotten { path, stat, content } => {
@@ -376,8 +380,9 @@ impl Engine {
         self.written = self.written.max(draft.written());
         self.committed = self.committed.max(draft.commit()?);
         self.hand_out_jobs();
-        if !self.persisting && self.durable < self.committed {
+        if !self.persisting && (self.durable < self.committed || self.steadying == Some(false)) {
             self.persisting = true;
+            self.steadying = self.steadying.map(|_| true);
             self.actions.push_back(Action::Persist { seq: self.committed });
         }
         self.tell_peers(draft.index())?;

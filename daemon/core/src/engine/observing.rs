@@ -37,16 +37,22 @@ impl Engine {
         self.looks.insert(look, LookState::begun(self.clock, cause, whole));
     }
 
-    /// Notes, once, that this store has seen the whole of the folder: a whole look has ended,
-    /// and so has looking once more at what it could not tell for sure.
+    /// Notes, once, that this store has seen the whole of the folder, since the machine stopped
+    /// too: a whole look has ended, and so has looking once more at what it could not tell for
+    /// sure.
     pub(super) fn note_survey(&mut self, draft: &mut Draft<'_, impl Index>) {
         let overlooks = |flight: &Flight| !flight.overlooked.is_empty();
         if self.walked
-            && !draft.marks().surveyed
+            && (self.shaken || !draft.marks().surveyed)
             && self.looks.is_empty()
             && !self.flights.values().any(overlooks)
         {
-            draft.marks_mut().surveyed = true;
+            if std::mem::take(&mut self.shaken) {
+                self.steadying = Some(false);
+            }
+            if !draft.marks().surveyed {
+                draft.marks_mut().surveyed = true;
+            }
         }
     }
 

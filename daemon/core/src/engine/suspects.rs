@@ -3,6 +3,8 @@
 //!
 //! # Invariants
 //! - What a power loss did to a file is never told as a user's edit of what was there.
+//! - That lasts until the whole folder was looked at and what was found is durable, however often the
+//!   process is killed before.
 //! - A file that it emptied is told to nobody; its bytes are asked for until they are there, or
 //!   somebody writes the file.
 //! - Bytes that changed under an unchanged `stat` are nobody's edit: they are told to nobody, and
@@ -11,7 +13,7 @@
 use super::draft::Draft;
 use super::incoming::{News, Next};
 use super::settling::Put;
-use super::{Engine, Problem};
+use super::{Action, Engine, Notice, Problem};
 use crate::flow::index::observe::Memory;
 use crate::flow::index::{Index, IndexError};
 use crate::flow::settle::{Expect, Stamp, Step};
@@ -23,10 +25,19 @@ const NOTED_MAX: usize = 1000;
 impl Engine {
     /// Says what can be known of what lay in the folder before.
     pub(super) fn memory(&self, draft: &Draft<'_, impl Index>) -> Memory {
-        match (draft.marks().surveyed, self.shaken && !self.walked) {
+        match (draft.marks().surveyed, self.shaken) {
             (false, _) => Memory::New,
             (true, true) => Memory::Shaken,
             (true, false) => Memory::Whole,
+        }
+    }
+
+    /// Tells, once it is durable, that all is known of what a power loss left. Until then every
+    /// start is one after a power loss.
+    pub(super) fn steady(&mut self) {
+        if self.steadying == Some(true) {
+            self.steadying = None;
+            self.actions.push_back(Action::Tell(Notice::Steady));
         }
     }
 

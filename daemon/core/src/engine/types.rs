@@ -315,6 +315,8 @@ pub enum Notice {
     },
     /// All that was there before the folder was joined has been joined.
     Joined,
+    /// All that a stop of the machine without warning has left here is known, durably.
+    Steady,
     /// A peer deletes so much at once that a person must say whether that is meant.
     HeldOf {
         /// Who.

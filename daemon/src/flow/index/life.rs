@@ -18,6 +18,10 @@ use super::store::Store;
 /// ledger were set back together.
 pub const REINCARNATE: &str = "reincarnate";
 
+/// The ledger's fact that names the last start after the machine had stopped without warning, by
+/// its incarnation (`u64 le`). It is there until the next such start.
+pub const SHAKEN: &str = "shaken";
+
 /// What this start is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Life {
@@ -104,6 +108,10 @@ fn begin(
         Some((incarnation, _)) => incarnation,
         None => Incarnation(getrandom::u64().map_err(|_| LedgerError::NoRandom)?),
     };
+    if unclean_boot {
+        // Before the ledger has this boot for the last one: the next start could not tell any more.
+        ledger.set_fact(SHAKEN, Some(&incarnation.0.to_le_bytes()))?;
+    }
     ledger.begin(incarnation, store.id(), boot.unwrap_or_default().to_owned())?;
     if continued.is_none() {
         ledger.forget_tokens()?;
@@ -278,6 +286,12 @@ mod tests {
             drop(ledger);
             let next = start(home.path(), now).2;
             assert_eq!((next.unclean_boot, next.fresh), (unclean, unclean), "{because}");
+            if now.is_some() {
+                let (_, ledger, after) = start(home.path(), now);
+                assert!(!after.unclean_boot, "{because}: killed once more");
+                let kept = ledger.fact(SHAKEN).is_some();
+                assert_eq!(kept, unclean, "{because}: a stop is not forgotten");
+            }
             assert!(next.index_kept, "{because}: the index goes on");
         }
     }

@@ -37,7 +37,7 @@ mod sample;
 
 pub use folder::FolderIndex;
 pub use ledger::{Intent, IntentBatch, Ledger, LedgerError, LedgerOpened, RootToken};
-pub use life::{Life, REINCARNATE, begin_life};
+pub use life::{Life, REINCARNATE, SHAKEN, begin_life};
 pub use opening::{Opened, StoreError};
 pub use store::{Failure, Store};
 pub use summary::Summary;

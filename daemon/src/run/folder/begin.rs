@@ -16,7 +16,7 @@ use syncd_home::{FolderConfig, Topology};
 
 use super::thread::ruling::rules_fact;
 use super::thread::{FolderThread, Workers};
-use super::{Folder, FolderScope, Note, Parts, bases, join, looks, settings, settles};
+use super::{Folder, FolderScope, Note, Parts, bases, join, looks, settings, settles, stops};
 use crate::flow::detect::Watcher;
 use crate::flow::index::{Intent, Ledger, RootToken, Store};
 use crate::flow::settle::{Hands, OPEN_WAIT, SettleOptions};
@@ -210,7 +210,7 @@ fn engine_of(daemon: &Daemon, folder: &Folder, parts: &Parts) -> Result<Engine, 
         counters,
         shared: folder.config().devices.into_iter().collect(),
         rule_files: RelPath::parse(".stignore").into_iter().collect(),
-        shaken: daemon.shaken,
+        shaken: stops::is_shaken(&daemon.ledger, folder.id()),
         brake_files: brake_of(&daemon.config().topology),
         taken_from: join::taken_from(&daemon.ledger, folder.id()),
     };

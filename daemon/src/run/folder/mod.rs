@@ -19,6 +19,7 @@ mod notices;
 mod rules;
 mod settings;
 mod settles;
+mod stops;
 mod thread;
 mod worker;
 

@@ -34,6 +34,10 @@ pub(super) fn happening(id: &FolderId, root: &Root, notice: Notice) -> Happening
             let text = "what was here and what the others have is one now";
             Happening::folder(id, "folder-joined", text)
         }
+        Notice::Steady => {
+            let text = "all was looked at since the machine stopped without warning";
+            Happening::folder(id, "folder-steady", text)
+        }
         Notice::HeldOf { peer, files } => {
             let text = format!(
                 "{} deletes {files} files at once, which is most of the folder; they are held: \

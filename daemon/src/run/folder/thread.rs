@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::looks::LookOrder;
 use super::settles::PersistOrder;
 use super::worker::Worker;
-use super::{Folder, Link, Note, Out, Parts, join, notices};
+use super::{Folder, Link, Note, Out, Parts, join, notices, stops};
 use crate::flow::detect::{Heard, LookReport, Scope, Watcher};
 use crate::flow::index::{FolderIndex, IntentBatch};
 use crate::run::Daemon;
@@ -459,6 +459,9 @@ impl FolderThread {
         let id = self.folder.id();
         if notice == Notice::Joined {
             join::is_over(&self.daemon.ledger, id);
+        }
+        if notice == Notice::Steady {
+            stops::is_steady(&self.daemon.ledger, id);
         }
         self.daemon.tell(notices::happening(id, &self.parts.root, notice));
     }

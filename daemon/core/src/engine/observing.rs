@@ -442,7 +442,7 @@ impl Engine {
 
     /// Queues what the index knows below `dir` but the rules kept off this disk until now.
     /// Presence is made true; absence of it here meant nothing (MERGING, M15).
-    fn place_unignored(
+    pub(super) fn place_unignored(
         &mut self,
         dir: &RelPath,
         draft: &mut Draft<'_, impl Index>,

@@ -84,7 +84,8 @@ impl Engine {
         for peer in peers {
             self.peer_down(peer, draft)?;
         }
-        draft.marks_mut().cursors.clear();
+        // Their stores stay known: whoever comes with another one has lost what it told us.
+        draft.marks_mut().cursors.values_mut().for_each(|cursor| cursor.seq = 0);
         let (by, upto) = (By::Reverting, self.committed);
         self.word = Some(Word { by, upto, heard: BTreeSet::new() });
         self.give_up(upto, draft, Record::is_unheard_of)

@@ -137,8 +137,13 @@ impl Engine {
             if there.is_some_and(|placed| placed.stat.is_some()) {
                 self.held.remove(&path);
             }
+            let is_new = kind == Kind::Directory && draft.get(&path)?.is_none();
             self.put_stamped(path.clone(), put, there, draft);
             self.rule_file_changed(&path);
+            if is_new {
+                // The rules may have kept off what lies in it, and it was not there when they ceased.
+                self.place_unignored(&path, draft)?;
+            }
             if standing != Standing::Unsupported {
                 freed.extend(match kind {
                     Kind::Tombstone => path.parent(),

@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use syncd_core::engine::{Cause, Event, Intended};
 use syncd_core::flow::detect::Look;
-use syncd_core::flow::index::Index;
 use syncd_core::flow::plan::conflict::is_copy_name;
 use syncd_core::flow::settle::Becoming;
 use syncd_core::model::{ContentId, Entry, Favour, Kind, Record, RelPath, Role};
@@ -12,7 +11,7 @@ use syncd_core::model::{ContentId, Entry, Favour, Kind, Record, RelPath, Role};
 use super::World;
 use super::device::{Device, Duty};
 use super::disk::{Disk, Thing};
-use super::oracle::Deeds;
+use super::oracle::{Deeds, TOUCHED};
 use super::script::Op;
 
 /// Nanoseconds in a second: scripts speak of seconds.
@@ -211,7 +210,7 @@ impl World {
             && thing.kind == Kind::File
         {
             self.disk(at).write(path, thing.kind, thing.content, mtime * SECOND);
-            self.deeds(at).wrote(path, "touched", thing.content, mtime * SECOND);
+            self.deeds(at).wrote(path, TOUCHED, thing.content, mtime * SECOND);
             self.notice(at, &[path]);
         }
     }
@@ -231,7 +230,8 @@ impl World {
         if moved.is_empty() {
             return;
         }
-        self.clear(at, to, None);
+        let same = moved.iter().find(|(path, t)| path == from && t.kind == Kind::File);
+        self.clear(at, to, same.map(|(_, thing)| thing.content));
         for (path, thing) in moved {
             self.removed(at, &path, thing.content);
             let tail = path.as_bytes()[from.as_bytes().len()..].to_vec();
@@ -299,10 +299,7 @@ impl World {
         let others = || all.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, d)| d);
         let heard = |record: &Record| {
             let covers = |d: &Rc<Device>| {
-                let marks = d.index.marks().expect("the index in memory works");
-                let entry = d.index.entry(path);
-                marks.covered.contains(record.dot)
-                    || entry.is_some_and(|e| e.record.version.contains(record.dot))
+                d.index.entry(path).is_some_and(|e| e.record.version.contains(record.dot))
             };
             others().any(covers)
         };

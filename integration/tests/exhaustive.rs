@@ -153,9 +153,7 @@ fn acts_on_a_mesh_of_three() {
 
 #[test]
 fn four_acts_on_two_devices() {
-    if is_long() {
-        holds("four acts", (2, false), &[None], &scripts(2, 4, WIDE));
-    }
+    holds("four acts", (2, false), &[None], &scripts(2, 4, WIDE));
 }
 
 /// What is left out must leave no end out: the same histories, tried as whole worlds one after the

@@ -141,7 +141,7 @@ impl Engine {
             self.put_stamped(path.clone(), put, there, draft);
             self.rule_file_changed(&path);
             if is_new {
-                // The rules may have kept off what lies in it, and it was not there when they ceased.
+                // The rules may have kept off what lies in it, and ceased before it was there.
                 self.place_unignored(&path, draft)?;
             }
             if standing != Standing::Unsupported {

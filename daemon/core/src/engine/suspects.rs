@@ -3,8 +3,8 @@
 //!
 //! # Invariants
 //! - What a power loss did to a file is never told as a user's edit of what was there.
-//! - That lasts until the whole folder was looked at and what was found is durable, however often the
-//!   process is killed before.
+//! - That lasts until the whole folder was looked at and what was found is durable, however often
+//!   the process is killed before.
 //! - A file that it emptied is told to nobody; its bytes are asked for until they are there, or
 //!   somebody writes the file.
 //! - Bytes that changed under an unchanged `stat` are nobody's edit: they are told to nobody, and

@@ -40,10 +40,7 @@ fn hooks_and_settings_of_git_are_not_taken() {
     }
 }
 
-/// Holds nearly always: between the moment at which a peer's rule file lies on the disk and the one
-/// at which the index knows whose it is, a reading takes it for this device's own.
 #[test]
-#[ignore = "a race: a peer's rules that are read before the index knows them count as our user's"]
 fn rules_of_a_peer_open_no_door() {
     let mut siege = Siege::new();
     let outside = siege.outside.root().display().to_string();

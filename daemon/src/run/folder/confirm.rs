@@ -3,7 +3,8 @@
 //! # Invariants
 //! - A rule change of another device that cannot be shown to leave out as much as before is held:
 //!   the confirmed rules stay in force until a person of this device has decided.
-//! - What this device's own user writes into a rule file is confirmed by that.
+//! - What this device's own user writes into a rule file is confirmed by that, once the index says
+//!   that it was he.
 
 use std::collections::BTreeMap;
 
@@ -31,14 +32,27 @@ pub struct HeldRules {
     pub since_ms: u64,
 }
 
-/// Compares what rule files say with what was confirmed; `None` when nothing of it is another
-/// device's doing.
-pub(super) fn change_of_others(
+/// Whose rules were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// This device's user's, or such as let nothing more through: they are in force.
+    Ours,
+    /// Another device's, at least in part, which wait for a person.
+    Others(HeldRules),
+    /// The index does not know yet what lies there: it may have been placed a moment ago. They are
+    /// read again as soon as it does.
+    Unknown,
+}
+
+/// Compares what rule files say with what was confirmed. `is_synced` tells of a path whether
+/// another device can have written it at all.
+pub(super) fn whose(
     confirmed: &Texts,
     now: &Texts,
     me: DeviceId,
-    index: &FolderIndex,
-) -> Result<Option<HeldRules>, IndexError> {
+    is_synced: &dyn Fn(&RelPath) -> bool,
+    index: &impl Known,
+) -> Result<Whose, IndexError> {
     let paths: std::collections::BTreeSet<&RelPath> = confirmed.keys().chain(now.keys()).collect();
     let (mut by, mut lines, mut before) = (None, Vec::new(), Vec::new());
     for path in paths {
@@ -48,15 +62,20 @@ pub(super) fn change_of_others(
         }
         lines.extend(difference(path, old, new));
         before.push((path.clone(), old.cloned()));
-        let content = new.map_or(ContentId::NONE, |text| ContentId::of(text));
-        // What the index does not know like this was written here a moment ago.
-        let theirs = index.get(path)?.map(|entry| entry.record).filter(|record| {
-            record.author != me && record.content == content && record.is_live() == new.is_some()
-        });
-        by = by.or(theirs.map(|record| record.author));
+        let content = new.map(|text| ContentId::of(text));
+        let record = index.get(path)?.map(|entry| entry.record);
+        let told = record.as_ref().filter(|r| r.is_live()).map(|r| r.content);
+        match record {
+            _ if told != content && is_synced(path) => return Ok(Whose::Unknown),
+            Some(record) if told == content && record.author != me => {
+                by = by.or(Some(record.author));
+            }
+            Some(_) | None => {}
+        }
     }
     let since_ms = crate::run::now_unix_ms();
-    Ok(by.map(|by| HeldRules { by, lines, before, since_ms }))
+    let held = |by| Whose::Others(HeldRules { by, lines, before, since_ms });
+    Ok(by.map_or(Whose::Ours, held))
 }
 
 /// Tells whether the folder has been in sync with another device and holds more than its
@@ -110,7 +129,56 @@ pub(super) fn decode(mut bytes: &[u8]) -> Option<Texts> {
 
 #[cfg(test)]
 mod tests {
+    use syncd_core::flow::index::{Batch, MemIndex};
+    use syncd_core::model::{Entry, Kind, Local, Record};
+
     use super::*;
+
+    const ME: DeviceId = DeviceId([1; 32]);
+    const OTHER: DeviceId = DeviceId([2; 32]);
+
+    #[test]
+    fn a_change_is_ours_only_when_the_index_says_so_or_nobody_else_can_have_made_it() {
+        type Known = Option<(DeviceId, Option<&'static str>)>;
+        let nobody: Known = None;
+        for (known, now, is_synced, expected, because) in [
+            (Some((ME, Some("new"))), Some("new"), true, "ours", "our user wrote it"),
+            (Some((OTHER, Some("new"))), Some("new"), true, "others", "another device wrote it"),
+            (Some((ME, Some("old"))), Some("new"), true, "unknown", "placed or written just now"),
+            (Some((OTHER, Some("old"))), Some("new"), true, "unknown", "whoever wrote the last"),
+            (nobody, Some("new"), true, "unknown", "a rule file that came just now"),
+            (nobody, Some("new"), false, "ours", "no other device can have written it"),
+            (Some((ME, None)), None, true, "ours", "our user removed it"),
+            (Some((OTHER, None)), None, true, "others", "another device removed it"),
+            (Some((ME, Some("old"))), None, true, "unknown", "removed just now"),
+            (nobody, None, true, "ours", "forgotten long ago"),
+        ] {
+            let path = RelPath::parse(".stignore").unwrap();
+            let mut index = MemIndex::default();
+            if let Some((author, text)) = known {
+                let kind = if text.is_some() { Kind::File } else { Kind::Tombstone };
+                let content = text.map_or(ContentId::NONE, |text| ContentId::of(text.as_bytes()));
+                let record = Record { kind, content, author, ..Record::void() };
+                let entry = Entry { record, seq: 1, local: Local::default() };
+                let puts = vec![(path.clone(), entry)];
+                index.commit(Batch { puts, ..Batch::default() }).unwrap();
+            }
+            let texts = |text: Option<&str>| -> Texts {
+                text.map(|text| (path.clone(), text.as_bytes().to_vec())).into_iter().collect()
+            };
+            let confirmed = texts(Some("old"));
+            let whose = whose(&confirmed, &texts(now), ME, &|_| is_synced, &index).unwrap();
+            let shown = match &whose {
+                Whose::Ours => "ours",
+                Whose::Others(held) => {
+                    assert_eq!(held.by, OTHER, "{because}");
+                    "others"
+                }
+                Whose::Unknown => "unknown",
+            };
+            assert_eq!(shown, expected, "{because}");
+        }
+    }
 
     #[test]
     fn texts_are_read_back() {

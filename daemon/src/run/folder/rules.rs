@@ -12,7 +12,7 @@ use ignore_rules::Rules;
 use syncd_core::engine::Scope as CoreScope;
 use syncd_core::model::{DeviceId, Kind, RelPath};
 
-use super::confirm::{HeldRules, Texts, change_of_others, is_joined};
+use super::confirm::{Texts, Whose, is_joined, whose};
 
 use crate::flow::detect::Scope;
 use crate::flow::index::FolderIndex;
@@ -68,8 +68,8 @@ pub(super) struct Reading {
     pub(super) files: BTreeSet<RelPath>,
     /// Whether anything is other than before.
     pub(super) changed: bool,
-    /// Another device's rules, if they wait for a person.
-    pub(super) held: Option<HeldRules>,
+    /// Whose rules they are.
+    pub(super) whose: Whose,
     /// What to remember as confirmed, if that is new.
     pub(super) kept: Option<Texts>,
 }
@@ -100,7 +100,13 @@ impl FolderScope {
             Some(problem) => {
                 let changed = *self.files.read().unwrap_or_else(PoisonError::into_inner) != files;
                 *self.files.write().unwrap_or_else(PoisonError::into_inner) = files.clone();
-                return Reading { problem: Some(problem), files, changed, held: None, kept: None };
+                return Reading {
+                    problem: Some(problem),
+                    files,
+                    changed,
+                    whose: Whose::Ours,
+                    kept: None,
+                };
             }
         };
         let confirmed = self.confirmed.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -109,20 +115,28 @@ impl FolderScope {
                 name if name == LOCAL.as_bytes() => self.text_of(path, bad),
                 _ => confirmed.get(path).cloned(),
             });
-            if before.problem.is_none()
+            let widens = before.problem.is_none()
                 && rules.widens(&before.rules)
-                && is_joined(index, found.texts.len()).unwrap_or(true)
-                && let Ok(Some(held)) = change_of_others(&confirmed, &found.texts, self.me, index)
-            {
+                && is_joined(index, found.texts.len()).unwrap_or(true);
+            let is_synced = |path: &RelPath| {
+                !gives_git_orders(path) && !before.rules.verdict(path.as_bytes(), false).ignored
+            };
+            let whose = match widens {
+                // What the index cannot tell is nobody's word.
+                true => whose(&confirmed, &found.texts, self.me, &is_synced, index)
+                    .unwrap_or(Whose::Unknown),
+                false => Whose::Ours,
+            };
+            if whose != Whose::Ours {
                 let changed = self.take(before.rules, &files);
-                return Reading { problem: None, files, changed, held: Some(held), kept: None };
+                return Reading { problem: None, files, changed, whose, kept: None };
             }
         }
         let changed = self.take(rules, &files);
         let mut confirmed = self.confirmed.write().unwrap_or_else(PoisonError::into_inner);
         let kept = (confirmed.as_ref() != Some(&found.texts)).then(|| found.texts.clone());
         *confirmed = Some(found.texts);
-        Reading { problem: None, files, changed, held: None, kept }
+        Reading { problem: None, files, changed, whose: Whose::Ours, kept }
     }
 
     /// Parses rule files whose texts `text_of` tells; `known` are some that may be gone by now.

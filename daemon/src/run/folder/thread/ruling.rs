@@ -3,7 +3,8 @@
 use syncd_core::engine::Event;
 use syncd_core::model::RelPath;
 
-use super::super::{confirm, rules};
+use super::super::confirm::{self, Whose};
+use super::super::rules;
 use super::FolderThread;
 use crate::run::Happening;
 
@@ -54,7 +55,11 @@ impl FolderThread {
 
     /// Notes which rules wait for a person, if any, and tells of new ones.
     fn hold(&mut self, reading: &rules::Reading) {
-        let held = reading.held.clone();
+        let held = match &reading.whose {
+            Whose::Ours => None,
+            Whose::Others(held) => Some(held.clone()),
+            Whose::Unknown => return,
+        };
         let news = self.folder.with_standing(|s| {
             let lines = |held: &Option<confirm::HeldRules>| held.as_ref().map(|h| h.lines.clone());
             let news = lines(&held) != lines(&s.held_rules);

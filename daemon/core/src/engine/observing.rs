@@ -181,6 +181,14 @@ impl Engine {
                 continue;
             }
             self.held.remove(&path);
+            // What is held below a directory that goes would keep it, and be looked at without end.
+            let below = self.held.range(path.clone()..).skip_while(|held| **held == path);
+            let below: Vec<RelPath> =
+                below.take_while(|held| held.is_below(&path)).cloned().collect();
+            for held in below {
+                self.held.remove(&held);
+                self.put_back(&held, draft)?;
+            }
             self.gone(&path, draft)?;
             self.touch(&path);
         }

@@ -135,8 +135,8 @@ fn a_home_that_lost_its_key_or_its_settings_is_not_given_new_ones_unasked() {
     let home = pair.laptop.home().to_path_buf();
     let at = |name: &str| home.join(name);
     for (name, words) in [
-        ("identity.key", ["key of this device", "backup", "syncctl init"]),
-        ("config.toml", ["settings of this device", "backup", "syncctl init"]),
+        ("identity.key", ["key of this device", "backup", "syncctl --home"]),
+        ("config.toml", ["settings of this device", "backup", "syncctl --home"]),
     ] {
         fs::rename(at(name), at("aside")).unwrap();
         says(&pair.laptop.refuses(), 1, &words, name);

@@ -291,11 +291,16 @@ fn bad_rules_change_nothing_and_their_line_is_named() {
         says(&laptop.ctl(&["ignore", "check", "--rules", &file, "b.o"]), 2, words, because);
     }
     write(&laptop.path(".stignore"), "*.a\n");
-    eventually(NOTICE_MAX, "mended, the new rules hold", || {
-        laptop.flush();
-        let status = laptop.status(FOLDER);
+    let held = eventually(NOTICE_MAX, "mended, and wider than the last good ones", || {
+        let (status, held) = (laptop.status(FOLDER), devbox.json(&["held", "ls"]));
         let fine = status["problems"] == Value::Array(Vec::new());
-        if fine && devbox.path("b.o").exists() { Ok(()) } else { Err(status.to_string()) }
+        if fine && held[0]["kind"] == "rules" { Ok(held[0].clone()) } else { Err(held.to_string()) }
+    });
+    assert!(!devbox.path("b.o").exists(), "the last good rules hold until a person has decided");
+    devbox.ok(&["held", "approve", held["id"].as_str().unwrap()]);
+    eventually(NOTICE_MAX, "the new rules hold", || {
+        laptop.flush();
+        if devbox.path("b.o").exists() { Ok(()) } else { Err(devbox.status(FOLDER).to_string()) }
     });
 }
 

@@ -42,7 +42,17 @@ fn built() -> PathBuf {
     };
     // Cargo tells its tests where it is; a test that is run by hand takes what is there.
     let Some(cargo) = env::var_os("CARGO") else { return dir };
-    let done = Command::new(cargo)
+    // What cargo tells a test of its package looks to build scripts (ring's asks) like a change,
+    // and half of the daemon would be built again for each run.
+    let of_package = |name: &OsStr| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    let mut build = Command::new(cargo);
+    for (name, _) in env::vars_os().filter(|(name, _)| of_package(name)) {
+        build.env_remove(name);
+    }
+    let done = build
         .args(["build", "--quiet", "--package", "syncd", "--package", "syncd-cli", "--bins"])
         .args(["--locked", "--profile", profile, "--target-dir"])
         .arg(target)

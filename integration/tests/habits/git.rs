@@ -7,20 +7,34 @@ use syncd_integration::process::{Device, Pair, eventually, nodes, write};
 
 use super::{ARRIVES_MAX, copies, done};
 
-/// Runs git in `dir` with settings of its own, so that nobody's global ones count.
-#[track_caller]
-pub(super) fn git(dir: &Path, arguments: &[&str]) -> String {
+/// Git in `dir` with settings of its own, so that nobody's global ones count.
+fn command(dir: &Path, arguments: &[&str]) -> Command {
     let settings = ["init.defaultBranch=main", "user.name=me", "user.email=me@host", "gc.auto=0"];
     let settings = settings.iter().flat_map(|setting| ["-c", setting]);
-    done(
-        Command::new("git")
-            .args(settings)
-            .args(arguments)
-            .current_dir(dir)
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_EDITOR", "true"),
-    )
+    let mut git = Command::new("git");
+    git.args(settings)
+        .args(arguments)
+        .current_dir(dir)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_EDITOR", "true");
+    git
+}
+
+/// Runs git in `dir`.
+#[track_caller]
+pub(super) fn git(dir: &Path, arguments: &[&str]) -> String {
+    done(&mut command(dir, arguments))
+}
+
+/// Runs `git clean` until it finds nothing that it cannot remove: what syncd keeps in the folder it
+/// may write again meanwhile.
+fn clean(dir: &Path, options: &str) {
+    eventually(ARRIVES_MAX, options, || {
+        let output = command(dir, &["clean", options]).output().expect("git starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(()) } else { Err(said) }
+    });
 }
 
 /// Makes a repository with the branches `main` and `feature`, which differ in `files` files, and
@@ -132,18 +146,18 @@ fn git_clean_in_the_root_does_not_halt_the_folder() {
         git(here.root(), &["add", "tracked"]);
         git(here.root(), &["commit", "-qm", "first"]);
         // With one -f git spares what looks like a repository, with two it does not.
-        for clean in ["-qfdx", "-qffdx"] {
+        for options in ["-qfdx", "-qffdx"] {
             write(&here.path("d/untracked"), "untracked\n");
             here.flush();
-            assert!(there.path("d/untracked").exists(), "it has arrived before {clean}");
-            git(here.root(), &["clean", clean]);
-            agree_on_work(&pair, clean);
-            assert!(!there.path("d").exists(), "{clean}: what was cleaned here is gone there");
-            write(&here.path("after"), clean);
-            agree_on_work(&pair, clean);
+            assert!(there.path("d/untracked").exists(), "it has arrived before {options}");
+            clean(here.root(), options);
+            agree_on_work(&pair, options);
+            assert!(!there.path("d").exists(), "{options}: what was cleaned here is gone there");
+            write(&here.path("after"), options);
+            agree_on_work(&pair, options);
             let status = here.status("work");
-            assert_eq!(status["state"], "idle", "{clean}: {status}");
-            assert_eq!(status["problems"].as_array().map(Vec::len), Some(0), "{clean}: {status}");
+            assert_eq!(status["state"], "idle", "{options}: {status}");
+            assert_eq!(status["problems"].as_array().map(Vec::len), Some(0), "{options}: {status}");
         }
     }
 }

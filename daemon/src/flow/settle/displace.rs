@@ -74,13 +74,29 @@ impl Hands {
         moved: &Moved,
     ) -> Result<(), SettleError> {
         let said = |errno| self.said(&spot.path, 0, errno);
+        let name = moved.name();
+        let rename = || fs::renameat(spot.way(), spot.name(), self.trash(), name.as_str());
+        self.change_name(spot, held, moved, (&said, Moment::Trashed), rename)
+    }
+
+    /// Takes its name from what was taken hold of, by `rename`, if it is unchanged: that is asked
+    /// of the held descriptor, as late as can be, since a rename sets the change time. If nothing
+    /// comes of it, nothing is written down of it any more, and `said` tells why.
+    pub(super) fn change_name(
+        &self,
+        spot: &Spot,
+        held: &Held,
+        moved: &Moved,
+        (said, done): (&dyn Fn(Errno) -> SettleError, Moment),
+        rename: impl FnOnce() -> rustix::io::Result<()>,
+    ) -> Result<(), SettleError> {
         if !held.is_unchanged().map_err(said)? {
             return self.give_up(moved, spot.overtaken());
         }
         self.pass(Moment::Asked);
-        match fs::renameat(spot.way(), spot.name(), self.trash(), moved.name().as_str()) {
+        match rename() {
             Ok(()) => {
-                self.pass(Moment::Trashed);
+                self.pass(done);
                 Ok(())
             }
             Err(Errno::NOENT) => self.give_up(moved, spot.overtaken()),

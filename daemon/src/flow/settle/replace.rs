@@ -152,10 +152,22 @@ impl Hands {
         known: &Known,
         held: &Held,
     ) -> Result<Moved, SettleError> {
+        self.note_displaced(run, spot, (readied, &readied.name), known, held)
+    }
+
+    /// The same, the old version going to a name in staging.
+    fn note_displaced(
+        &self,
+        run: &mut Run,
+        spot: &Spot,
+        (readied, name): (&Readied, &str),
+        known: &Known,
+        held: &Held,
+    ) -> Result<Moved, SettleError> {
         if self.inherit(readied, held) {
             run.will_sync(&spot.path);
         }
-        let moved = self.note(&spot.path, known, Why::Replaced, held, readied, &readied.name);
+        let moved = self.note(&spot.path, known, Why::Replaced, held, readied, name);
         let moved = moved.map_err(|errno| self.said(&spot.path, readied.key.size, errno))?;
         self.pass(Moment::Noted);
         Ok(moved)
@@ -170,23 +182,12 @@ impl Hands {
         moved: &Moved,
     ) -> Result<(), SettleError> {
         let said = |errno| self.said(&spot.path, readied.key.size, errno);
-        // Asked of the held descriptor, as late as can be: the exchange sets the change time.
-        if !held.is_unchanged().map_err(said)? {
-            return self.give_up(moved, spot.overtaken());
-        }
-        self.pass(Moment::Asked);
         let swap = RenameFlags::EXCHANGE;
         let name = readied.name.as_str();
         // From the user's name to ours: whoever watches the directory is told of the two halves in
         // this order, and so last that something has come.
-        match fs::renameat_with(spot.way(), spot.name(), self.staging(), name, swap) {
-            Ok(()) => {
-                self.pass(Moment::Swapped);
-                Ok(())
-            }
-            Err(Errno::NOENT) => self.give_up(moved, spot.overtaken()),
-            Err(errno) => self.give_up(moved, said(errno)),
-        }
+        let rename = || fs::renameat_with(spot.way(), spot.name(), self.staging(), name, swap);
+        self.change_name(spot, held, moved, (&said, Moment::Swapped), rename)
     }
 
     /// Looks at what an exchange displaced, and files it or gives it back to the user.
@@ -224,22 +225,10 @@ impl Hands {
         }
         let held = self.hold_whole(spot, known.kind, &known.stat)?;
         self.pass(Moment::Checked);
-        if self.inherit(readied, &held) {
-            run.will_sync(&spot.path);
-        }
         let aside = format!("{}.aside", readied.name);
-        let moved = self.note(&spot.path, known, Why::Replaced, &held, readied, &aside);
-        let moved = moved.map_err(said)?;
-        self.pass(Moment::Noted);
-        if !held.is_unchanged().map_err(said)? {
-            return self.give_up(&moved, spot.overtaken());
-        }
-        self.pass(Moment::Asked);
-        match fs::renameat(spot.way(), spot.name(), self.staging(), aside.as_str()) {
-            Ok(()) => self.pass(Moment::Aside),
-            Err(Errno::NOENT) => return self.give_up(&moved, spot.overtaken()),
-            Err(errno) => return self.give_up(&moved, said(errno)),
-        }
+        let moved = self.note_displaced(run, spot, (readied, &aside), known, &held)?;
+        let rename = || fs::renameat(spot.way(), spot.name(), self.staging(), aside.as_str());
+        self.change_name(spot, &held, &moved, (&said, Moment::Aside), rename)?;
         if !self.is_expected(self.staging(), &aside, &held, known.content) {
             return self.put_back(&moved, spot, self.staging(), &aside, spot.overtaken());
         }

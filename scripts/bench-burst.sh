@@ -20,6 +20,8 @@ export LC_ALL=C PATH="${CARGO_HOME:-${HOME:-/tmp}/.cargo}/bin:$PATH"
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
 
 ROUNDS=5 FILES=2000 DIR=/var/tmp
+# Addresses of this machine alone, at which nobody else listens.
+ADDRESS_A=127.0.77.1 ADDRESS_B=127.0.77.2
 
 die() {
     echo "bench-burst: $*" >&2
@@ -33,21 +35,16 @@ for argument in "$@"; do
     esac
 done
 
-if [[ -n ${SYNCD_BIN_DIR:-} ]]; then
-    BIN=$(cd "$SYNCD_BIN_DIR" && pwd)
-else
-    cargo build --release --locked --quiet -p syncd -p syncd-cli --bins
-    BIN=$(cargo metadata --format-version 1 --no-deps --offline \
-        | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release
-fi
-[[ -x $BIN/syncd && -x $BIN/syncctl ]] || die "no syncd and syncctl in $BIN"
-
+# shellcheck source=scripts/bench/syncd.sh
+source scripts/bench/syncd.sh
+syncd_prepare
 DIR=$(mktemp -d "$DIR/syncd-burst.XXXXXX")
+mkdir "$DIR/run"
 PIDS=()
 clean_up() {
     local code=$? pid
     trap - EXIT INT TERM
-    [[ $code -eq 0 ]] || tail -n 5 "$DIR"/*.log >&2 || true
+    [[ $code -eq 0 ]] || tail -n 5 "$DIR"/run/*.log >&2 || true
     for pid in "${PIDS[@]}"; do
         kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
     done
@@ -58,12 +55,6 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-ctl() {
-    local side=$1
-    shift
-    "$BIN/syncctl" --home "$DIR/$side" "$@"
-}
-
 # Tries a command until it succeeds: at most 60 s, its last words if it never does.
 patiently() {
     local words= deadline=$((SECONDS + 60))
@@ -73,53 +64,34 @@ patiently() {
     done
 }
 
-is_connected() { ctl a devices --json | grep -q '"connected": *true'; }
-
-# A port that nobody listens at.
-free_port() {
-    local port
-    while port=$((20000 + RANDOM % 12000)) && (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
-    echo "$port"
-}
-
-connect() {
-    local side port
-    for side in a b; do
-        port=$(free_port)
-        ctl "$side" init --name "$side" >/dev/null
-        ctl "$side" config set discovery '[]'
-        ctl "$side" config set listen "/ip4/127.0.0.1/tcp/$port"
-        declare -g "ADDRESS_$side=/ip4/127.0.0.1/tcp/$port"
-        SYNCD_LOG='warn,syncd::flow::settle=debug' NO_COLOR=1 "$BIN/syncd" --home "$DIR/$side" \
-            </dev/null >"$DIR/$side.log" 2>&1 &
-        PIDS+=($!)
-    done
-    patiently ctl a status
-    patiently ctl b status
-    ctl a pair "$(ctl b id)" --name b --address "$ADDRESS_b" >/dev/null
-    ctl b pair "$(ctl a id)" --name a --address "$ADDRESS_a" >/dev/null
-    patiently is_connected
+# Starts the daemon of a side, which says at debug how long names take.
+behind() {
+    local side=$1
+    shift
+    SYNCD_LOG='warn,syncd::flow::settle=debug' NO_COLOR=1 "$@" </dev/null \
+        >>"$DIR/run/$side.log" 2>&1 &
+    PIDS+=($!)
 }
 
 # Makes a repository in which two branches differ in all of their files, 50 a directory.
 make_branches() {
     local branch at
-    git init -q "$DIR/tree-a"
+    git init -q "$DIR/run/tree-a"
     for branch in one two; do
-        git -C "$DIR/tree-a" checkout -q --orphan "$branch"
+        git -C "$DIR/run/tree-a" checkout -q --orphan "$branch"
         for ((at = 0; at < FILES; at++)); do
-            mkdir -p "$DIR/tree-a/src/$((at / 50))"
-            echo "$branch $at" >"$DIR/tree-a/src/$((at / 50))/$at.c"
+            mkdir -p "$DIR/run/tree-a/src/$((at / 50))"
+            echo "$branch $at" >"$DIR/run/tree-a/src/$((at / 50))/$at.c"
         done
-        git -C "$DIR/tree-a" add src
-        git -C "$DIR/tree-a" -c user.name=a -c user.email=a@example.org commit -qm "$branch"
+        git -C "$DIR/run/tree-a" add src
+        git -C "$DIR/run/tree-a" -c user.name=a -c user.email=a@example.org commit -qm "$branch"
     done
 }
 
 # Tells how long the last checkout was seen in part, and in which batches it came.
 report() {
     local seen_ms batches early
-    batches=$(tail -n +"$((LINES_BEFORE + 1))" "$DIR/b.log" | awk '
+    batches=$(tail -n +"$((LINES_BEFORE + 1))" "$DIR/run/b.log" | awk '
         function value(name) {
             match($0, name "=[0-9]+")
             return substr($0, RSTART + length(name) + 1, RLENGTH - length(name) - 1)
@@ -127,7 +99,7 @@ report() {
         /a batch has its names/ { print value("jobs"), value("swap_us"), value("take_us") }')
     early=$(awk '$1 > most { most = $1; early = sum } { sum += $1 } END { print early + 0 }' \
         <<<"$batches")
-    seen_ms=$(find "$DIR/tree-b/src" -type f -printf '%C@\n' | sort -n | awk -v "early=$early" '
+    seen_ms=$(find "$DIR/run/tree-b/src" -type f -printf '%C@\n' | sort -n | awk -v "early=$early" '
         NR == early + 1 { first = $1 } END { printf "%.0f", ($1 - first) * 1000 }')
     printf '%-4s %4s files early, the rest seen in part for %4s ms; batches:' "$1" "$early" "$seen_ms"
     awk '{ printf "%s %d in %.1f of %.1f ms", (NR > 1 ? "," : ""), $1, $2 / 1000, $3 / 1000 }
@@ -135,19 +107,18 @@ report() {
 }
 
 make_branches
-connect
-ctl a folder add "$DIR/tree-a" --id tree --with b >/dev/null
-patiently ctl b folder accept tree "$DIR/tree-b"
-ctl a flush --timeout 120s >/dev/null
+syncd_connect
+syncd_share
+syncd_ctl a flush --timeout 120s >/dev/null
 printf '%s files, %s, syncd %s\n' "$FILES" "$(stat -fc %T "$DIR")" \
-    "$("$BIN/syncctl" --version | cut -d' ' -f2)"
+    "$(syncd_version)"
 for ((round = 1; round <= ROUNDS; round++)); do
-    LINES_BEFORE=$(wc -l <"$DIR/b.log")
+    LINES_BEFORE=$(wc -l <"$DIR/run/b.log")
     branch=$([[ $((round % 2)) -eq 1 ]] && echo one || echo two)
     # What was written before must not look as if it had just been.
     sleep 0.3
-    git -C "$DIR/tree-a" checkout -q "$branch"
-    ctl a flush --timeout 120s >/dev/null
-    [[ -z $(grep -rL "^$branch " "$DIR/tree-b/src") ]] || die "not all of $branch came"
+    git -C "$DIR/run/tree-a" checkout -q "$branch"
+    syncd_ctl a flush --timeout 120s >/dev/null
+    [[ -z $(grep -rL "^$branch " "$DIR/run/tree-b/src") ]] || die "not all of $branch came"
     report "$round"
 done

@@ -1,4 +1,4 @@
-# syncd under scripts/bench.sh: preparing, connecting two devices, sharing the tree.
+# syncd under scripts/bench.sh and bench-burst.sh: preparing, connecting two devices, sharing the tree.
 
 syncd_prepare() {
     if [[ -n ${SYNCD_BIN_DIR:-} ]]; then

@@ -10,7 +10,9 @@ use syncd_core::model::{ContentId, Entry, Favour, Kind, Record, RelPath, Role};
 
 use super::World;
 use super::device::{Device, Duty};
+use super::diary::letter;
 use super::disk::{Disk, Thing};
+use super::faults::Fault;
 use super::oracle::{Deeds, TOUCHED};
 use super::script::Op;
 
@@ -20,6 +22,7 @@ const SECOND: i64 = 1_000_000_000;
 impl World {
     /// Lets a user or fate act on a device, and the device notice.
     pub fn play(&mut self, at: usize, op: &Op) {
+        self.diary.step(format_args!("{}: {op:?}", letter(at)));
         match op {
             Op::Write(path, name, mtime) => self.write(at, path, name, *mtime),
             Op::Touch(path, mtime) => self.touch(at, path, *mtime),
@@ -42,6 +45,7 @@ impl World {
             }
             Op::Ignore(prefix) => {
                 self.device(at).ignored = prefix.clone();
+                self.fired.note(Fault::RulesChanged);
                 self.read_rules(at);
                 self.notice(at, &[&RelPath::root()]);
             }
@@ -52,6 +56,7 @@ impl World {
             Op::Crash => self.crash(at, true),
             Op::Cut => {
                 if self.apart.insert(at) {
+                    self.fired.note(Fault::Partition);
                     self.disconnect(at);
                 }
             }
@@ -69,12 +74,15 @@ impl World {
                 self.tell(at, Event::Rejected);
             }
             Op::Decide(approved) => {
-                if self.decide(at, *approved) && !approved {
-                    // What comes back may have been anybody's delete by now.
+                if !approved && !self.braked_peers(at).is_empty() {
+                    self.fired.note(Fault::Rejected);
+                    // What comes back may have been anybody's delete by now, or will be.
                     for other in 0..self.devices.len() {
                         self.deeds(other).give_up_deletes(|_| true);
                     }
+                    self.all_stands(at);
                 }
+                self.decide(at, *approved);
             }
             Op::Role(role) => self.take_role(at, *role),
             Op::Overrule => self.overrule(at),
@@ -85,6 +93,7 @@ impl World {
     }
 
     fn overrule(&mut self, at: usize) {
+        self.fired.note(Fault::Overruled);
         self.excuse(at, &Vec::from_iter(0..self.devices.len()));
         if self.devices[at].role == Role::SendOnly {
             self.all_stands(at);
@@ -96,6 +105,7 @@ impl World {
         if self.devices[at].role != Role::ReceiveOnly {
             return;
         }
+        self.fired.note(Fault::Overruled);
         self.excuse(at, &[at]);
         let index = self.devices[at].index.clone();
         let withheld = |p: &RelPath| index.entry(p).is_some_and(|e| e.local.is_withheld());
@@ -106,6 +116,7 @@ impl World {
     }
 
     fn rejoin(&mut self, at: usize, favour: Favour) {
+        self.fired.note(Fault::Rejoined);
         let everybody = Vec::from_iter(0..self.devices.len());
         self.excuse(at, &everybody);
         for other in everybody {
@@ -117,6 +128,9 @@ impl World {
     }
 
     pub(super) fn take_role(&mut self, at: usize, role: Role) {
+        if self.devices[at].role != role {
+            self.fired.note(Fault::RoleChanged);
+        }
         self.device(at).role = role;
         if role == Role::SendOnly {
             self.device(at).joining = None;
@@ -245,6 +259,7 @@ impl World {
     }
 
     fn lose_store(&mut self, at: usize) {
+        self.fired.note(Fault::StoreLost);
         self.disconnect(at);
         let others: Vec<_> = self
             .devices
@@ -284,6 +299,7 @@ impl World {
         if in_place && self.devices[at].index.entry(path).is_some_and(own) {
             let content = ContentId::of(name.unwrap_or_default().as_bytes());
             if let Some(back) = self.disk(at).lose_power(path, content, mtime * SECOND) {
+                self.fired.note(Fault::PowerLoss);
                 self.set_back(at, path, back);
             }
         }
@@ -315,11 +331,15 @@ impl World {
 
     /// Kills the process and starts it again. With late hands, what was not flushed is gone.
     pub(super) fn crash(&mut self, at: usize, forgets: bool) {
+        self.fired.note(Fault::Killed);
         self.disconnect(at);
         let links = self.links.clone();
         let device = self.device(at);
         device.crash_next = false;
         if forgets && self.late {
+            if !self.devices[at].is_flushed() {
+                self.fired.note(Fault::Unflushed);
+            }
             let device = self.device(at);
             device.index = (*device.durable).clone();
         }

@@ -34,6 +34,20 @@ pub enum Duty {
     Report(Vec<Event>),
 }
 
+impl Duty {
+    /// Returns what it is called in a story.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Notice(_) => "notice",
+            Self::Look(..) => "look",
+            Self::Fetch(..) => "fetch",
+            Self::Settle(_) => "settling",
+            Self::Persist(_) => "flush",
+            Self::Report(_) => "report",
+        }
+    }
+}
+
 /// What a job under way makes true, as the ledger remembers it.
 #[derive(Debug, Clone)]
 pub struct Intent {
@@ -144,6 +158,16 @@ impl Device {
             taken_from: None,
         };
         self.engine = Engine::new(config, &self.index).expect("the index in memory works");
+    }
+
+    /// Tells whether all of the index is durable.
+    pub(super) fn is_flushed(&self) -> bool {
+        let of = |index: &MemIndex| {
+            let mut sink = Sink::default();
+            index.fingerprint(self.id, self.store, &mut sink);
+            sink.part().concrete()
+        };
+        of(&self.index) == of(&self.durable)
     }
 
     pub(super) fn reserve(&mut self) -> std::ops::Range<u64> {

@@ -10,7 +10,9 @@ use syncd_core::model::{DeviceId, RelPath};
 
 use super::World;
 use super::device::{Device, Duty, Intent};
-use super::world::{Message, is_told};
+use super::diary::letter;
+use super::faults::Fault;
+use super::wires::Message;
 
 impl World {
     /// Lists devices that have duties, with how many.
@@ -29,6 +31,7 @@ impl World {
         let first = duties.iter().position(|d| class_of(d) == class);
         let which = if class == Class::Free { which } else { first.unwrap_or(which) };
         if let Some(duty) = self.device(at).duties.remove(which) {
+            self.diary.step(format_args!("{} does a {}", letter(at), duty.word()));
             self.perform(at, duty);
         }
         self.say();
@@ -99,9 +102,7 @@ impl World {
     }
 
     fn take_order(&mut self, at: usize, action: Action) {
-        if is_told() {
-            eprintln!("    {at} orders {action:?}");
-        }
+        self.diary.orders(at, &action);
         let duty = match action {
             Action::Look { look, what } => Duty::Look(look, what),
             Action::Fetch { ticket, peer, content, .. } => Duty::Fetch(ticket, peer, content),
@@ -143,6 +144,7 @@ impl World {
         let outcomes: Vec<(_, Result<_, SettleError>)> =
             jobs.iter().map(|job| (job.ticket, disk.take(job))).collect();
         if std::mem::take(&mut device.crash_next) {
+            self.fired.note(Fault::KilledBetween);
             self.crash(at, false);
         } else {
             self.report(at, vec![Event::Settled { outcomes }]);

@@ -235,11 +235,6 @@ pub fn at_rest(world: &World) -> Result<(), String> {
 /// Prints every device's index, for a failure's message.
 pub(super) fn indexes(world: &World) -> String {
     let mut text = String::new();
-    if super::world::is_told() {
-        for device in &world.devices {
-            eprintln!("{:#?}", device.engine);
-        }
-    }
     for (at, device) in world.devices.iter().enumerate() {
         for (path, entry) in device.index.entries() {
             let record = &entry.record;

@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-use super::explore::{STEPS_MAX, come_to_rest, shown};
+use super::explore::{STEPS_MAX, come_to_rest};
 use super::oracle;
 use super::script::Op;
 use super::states::{DEVICES_MAX, Mixer};
-use super::world::{Delivery, World};
+use super::wires::Delivery;
+use super::world::World;
 
 /// Steps of a trace that are shown.
 const TRACE_MAX: usize = 200;
@@ -79,7 +80,7 @@ impl Acts {
         let mut shown_all = Vec::new();
         for step in trace.iter().take(TRACE_MAX) {
             match *step {
-                Move::Deliver(delivery) => shown_all.push(shown(&delivery)),
+                Move::Deliver(delivery) => shown_all.push(delivery.to_string()),
                 Move::Play(at) => {
                     shown_all.push(format!("{:?}", (at, self.next(at, &done))));
                     done[at] += 1;

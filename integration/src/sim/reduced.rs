@@ -40,7 +40,8 @@ use super::explore::STEPS_MAX;
 use super::orders::{Acts, Check, Done, Move, Passed, Tally, rests_well};
 use super::script::Op;
 use super::states::{DEVICES_MAX, Mixer};
-use super::world::{Delivery, Packet, World, stands_for};
+use super::wires::{Delivery, Packet};
+use super::world::{World, stands_for};
 
 /// What is known of devices is forgotten between scripts when it is more than this. One takes
 /// some 15 KB.

@@ -97,6 +97,52 @@ impl Op {
     }
 }
 
+/// As [`script`] reads it.
+impl std::fmt::Display for Op {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Write(path, name, mtime) => write!(f, "w {path} {name} {mtime}"),
+            Self::Touch(path, mtime) => write!(f, "t {path} {mtime}"),
+            Self::Delete(path) => write!(f, "d {path}"),
+            Self::Rename(from, to) => write!(f, "r {from} {to}"),
+            Self::MakeDir(path) => write!(f, "m {path}"),
+            Self::DeleteCopy => f.write_str("dc"),
+            Self::Ignore(None) => f.write_str("i -"),
+            Self::Ignore(Some(path)) => write!(f, "i {path}"),
+            Self::LoseStore => f.write_str("lose"),
+            Self::Revert(path, name, mtime) => write!(f, "revert {path} {name} {mtime}"),
+            Self::PowerLoss(path, name, mtime) => {
+                write!(f, "power {path} {} {mtime}", name.as_deref().unwrap_or("-"))
+            }
+            Self::CrashAfterSettle => f.write_str("crash"),
+            Self::Crash => f.write_str("kill"),
+            Self::Cut => f.write_str("cut"),
+            Self::Join => f.write_str("join"),
+            Self::Scan => f.write_str("scan"),
+            Self::Approve => f.write_str("approve"),
+            Self::Reject => f.write_str("reject"),
+            Self::Decide(approved) => {
+                write!(f, "decide {}", if *approved { "yes" } else { "no" })
+            }
+            Self::Role(Role::SendReceive) => f.write_str("role both"),
+            Self::Role(Role::SendOnly) => f.write_str("role send"),
+            Self::Role(Role::ReceiveOnly) => f.write_str("role receive"),
+            Self::Overrule => f.write_str("overrule"),
+            Self::GiveUp => f.write_str("giveup"),
+            Self::Rejoin(Favour::Here) => f.write_str("rejoin here"),
+            Self::Rejoin(Favour::There) => f.write_str("rejoin there"),
+            Self::Rejoin(Favour::Newer) => f.write_str("rejoin newer"),
+        }
+    }
+}
+
+/// Writes a script down, as [`script`] reads it.
+#[must_use]
+pub fn written(ops: &[(usize, Op)]) -> String {
+    let act = |(at, op): &(usize, Op)| format!("{}:{op}", super::diary::letter(*at));
+    ops.iter().map(act).collect::<Vec<_>>().join("; ")
+}
+
 /// Reads a script: acts separated by `;`, each `device:act`. Acts are `w PATH NAME MTIME`,
 /// `t PATH MTIME`, `d PATH`, `r FROM TO`, `m PATH`, `dc`, `i PATH` or `i -`, `lose`,
 /// `revert PATH NAME MTIME`, `power PATH NAME MTIME` or `power PATH - MTIME`, `crash` (after the
@@ -152,4 +198,20 @@ fn act(text: &str) -> (usize, Op) {
         _ => panic!("no such act: {text}"),
     };
     (device, op)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_down_reads_the_same() {
+        let all = "a:w p X 5; b:t p 2; a:d d; c:r p d/q; a:m d; b:dc; a:i -; a:i d/e; b:lose; \
+                   a:revert p X 1; b:power p X 2; b:power p - 2; a:crash; a:kill; b:cut; b:join; \
+                   a:scan; a:approve; a:reject; a:decide yes; a:decide no; a:role both; \
+                   a:role send; a:role receive; a:overrule; a:giveup; a:rejoin here; \
+                   a:rejoin there; a:rejoin newer";
+        assert_eq!(script(&written(&script(all))), script(all));
+        assert_eq!(written(&script(all)).replace(' ', ""), all.replace(' ', ""));
+    }
 }

@@ -11,7 +11,7 @@ use std::hash::{Hash, Hasher};
 use syncd_core::flow::index::fingerprint::Fingerprint;
 use syncd_core::model::{Counter, DeviceId, Incarnation, Seq, StoreId, Writer};
 
-use super::world::Bulk;
+use super::wires::Bulk;
 
 /// One part of a state, kept beside what it was made from.
 #[derive(Debug, Clone, Default)]

@@ -1,77 +1,22 @@
 //! Devices, a network with two lanes, and the daemon's loop around each engine.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
-use syncd_core::engine::{Cause, Event, FolderHello, Scope};
+use syncd_core::engine::{Cause, Event, Scope};
 use syncd_core::flow::detect::Look;
 use syncd_core::flow::index::MemIndex;
 use syncd_core::flow::index::fingerprint::Fingerprint;
 use syncd_core::flow::index::{Brake, Index};
 use syncd_core::flow::offer::Offer;
-use syncd_core::model::{DeviceId, Record, RelPath, Role, StoreId, Tick};
+use syncd_core::model::{DeviceId, Record, RelPath, Role, Tick};
 
 use super::device::{Device, Intent, is_synced};
+use super::diary::Diary;
+use super::faults::{Fault, Fired};
 use super::states::{self, Mixer, Part, Sink};
-
-/// What travels from one device to another.
-#[derive(Debug, Clone)]
-pub enum Message {
-    /// The first word of a session.
-    Hello(FolderHello),
-    /// News.
-    Offer(Offer),
-    /// Acknowledged frames, and those that are put aside.
-    Ack(Vec<(u64, u64)>, Vec<(u64, u64)>, u64),
-}
-
-/// What one event made a device say on one lane: it travels together.
-#[derive(Debug)]
-pub(super) struct Packet {
-    messages: Vec<Message>,
-    part: OnceCell<Part>,
-}
-
-/// One direction of one lane: sender, receiver, whether it is the bulk lane.
-type Wire = (usize, usize, bool);
-
-/// Which frames of news take the bulk lane, so that lanes overtake each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bulk {
-    /// Those whose number has this parity.
-    Parity(u64),
-    /// A single one: the frame with this number from one device to another (their places). It
-    /// comes at any time before or after the others.
-    One(usize, usize, u64),
-}
-
-impl Bulk {
-    /// Tells whether a frame takes the bulk lane.
-    pub(super) fn takes(self, from: usize, to: usize, number: u64) -> bool {
-        match self {
-            Self::Parity(parity) => number % 2 == parity,
-            Self::One(one, other, at) => (from, to, number) == (one, other, at),
-        }
-    }
-
-    /// Tells whether any frame from one device to another takes the bulk lane.
-    pub(super) fn is_on(self, from: usize, to: usize) -> bool {
-        match self {
-            Self::Parity(_) => true,
-            Self::One(one, other, _) => (from, to) == (one, other),
-        }
-    }
-
-    /// Tells apart what frames after `newest` will do.
-    pub(super) fn phase(self, newest: u64) -> u64 {
-        match self {
-            Self::Parity(_) => newest % 2,
-            Self::One(_, _, at) => newest.min(at),
-        }
-    }
-}
+use super::wires::{Bulk, Message, Packet, Wire};
 
 /// Devices joined by a network.
 #[derive(Debug, Clone)]
@@ -79,7 +24,7 @@ pub struct World {
     /// The devices, `a` first.
     pub devices: Vec<Rc<Device>>,
     /// Messages under way.
-    wires: BTreeMap<Wire, VecDeque<Rc<Packet>>>,
+    pub(super) wires: BTreeMap<Wire, VecDeque<Rc<Packet>>>,
     /// What the event under way has said so far.
     pub(super) saying: BTreeMap<Wire, Vec<Message>>,
     pub(super) links: BTreeSet<(usize, usize)>,
@@ -96,17 +41,12 @@ pub struct World {
     pub(super) broken: Option<String>,
     /// Every version that ever was in an index, with what it looked like.
     ever: Rc<BTreeMap<u64, u64>>,
-}
-
-/// What can happen next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Delivery {
-    /// Who sent it.
-    pub from: usize,
-    /// Who gets it.
-    pub to: usize,
-    /// Whether it is on the bulk lane.
-    pub bulk: bool,
+    /// What went wrong so far.
+    pub(super) fired: Fired,
+    /// How many packets were sent: each has its number, to tell which overtook.
+    pub(super) sent: u64,
+    /// What is noted of all this.
+    pub diary: Diary,
 }
 
 impl World {
@@ -135,6 +75,9 @@ impl World {
             mangle: None,
             broken: None,
             ever: Rc::default(),
+            fired: Fired::default(),
+            sent: 0,
+            diary: Diary::Closed,
         };
         for at in 0..count {
             world.begin_look(at, Cause::Scanned, vec![Look::Tree(RelPath::root())]);
@@ -173,6 +116,31 @@ impl World {
         self
     }
 
+    /// Says how many devices there are, and how they are joined.
+    #[must_use]
+    pub fn shape(&self) -> String {
+        let count = self.devices.len();
+        let is_mesh = self.links.len() == count * (count - 1);
+        let joined = if is_mesh { "in a mesh" } else { "around a hub" };
+        let hands = if self.late { "late" } else { "prompt" };
+        format!("{count} devices {joined}, {hands} hands, lanes {:?}", self.bulk)
+    }
+
+    /// Tells how often each kind of fault fired.
+    #[must_use]
+    pub fn fired(&self) -> &Fired {
+        &self.fired
+    }
+
+    /// Counts faults from here on; what is known by now has long been flushed.
+    pub(super) fn begin_anew(&mut self) {
+        self.fired = Fired::default();
+        for at in 0..self.devices.len() {
+            let device = self.device(at);
+            device.durable = Rc::new(device.index.clone());
+        }
+    }
+
     /// Returns a device to change.
     pub(super) fn device(&mut self, at: usize) -> &mut Device {
         let device = Rc::make_mut(&mut self.devices[at]);
@@ -198,7 +166,9 @@ impl World {
                 self.tell(b, Event::PeerDown { peer });
             }
         }
+        let before = self.wires.len();
         self.wires.retain(|(from, to, _), _| *from != at && *to != at);
+        self.fired.add(Fault::MessagesLost, before - self.wires.len());
         self.saying.retain(|(from, to, _), _| *from != at && *to != at);
     }
 
@@ -225,62 +195,12 @@ impl World {
         !apart.is_empty()
     }
 
-    /// Lists the messages that can arrive next: the first of each wire. What is on the bulk lane
-    /// waits for the session's first word, as the daemon makes it wait.
-    #[must_use]
-    pub fn deliveries(&self) -> Vec<Delivery> {
-        let first = |(from, to, bulk): &Wire| {
-            let is_hello = |m: &Message| matches!(m, Message::Hello(_));
-            let greets = |q: &VecDeque<Rc<Packet>>| {
-                q.iter().any(|packet| packet.messages.first().is_some_and(is_hello))
-            };
-            let greeted = !*bulk || !self.wires.get(&(*from, *to, false)).is_some_and(greets);
-            greeted.then_some(Delivery { from: *from, to: *to, bulk: *bulk })
-        };
-        self.wires.keys().filter_map(first).collect()
-    }
-
-    /// Lets the first message of a wire arrive.
-    pub fn deliver(&mut self, which: Delivery) {
-        let key = (which.from, which.to, which.bulk);
-        let Some(queue) = self.wires.get_mut(&key) else { return };
-        let Some(packet) = queue.pop_front() else { return };
-        if queue.is_empty() {
-            self.wires.remove(&key);
-        }
-        let peer = self.devices[which.from].id;
-        let messages = match Rc::try_unwrap(packet) {
-            Ok(packet) => packet.messages,
-            Err(shared) => shared.messages.clone(),
-        };
-        for message in messages {
-            let event = match message {
-                Message::Hello(hello) => Event::PeerUp { peer, hello },
-                Message::Offer(offer) => Event::Offered { peer, offer },
-                Message::Ack(frames, aside, sent) => Event::Acked { peer, frames, aside, sent },
-            };
-            self.tell(which.to, event);
-        }
-        self.say();
-    }
-
-    /// Puts what was said on the wires.
-    pub(super) fn say(&mut self) {
-        for (key, said) in std::mem::take(&mut self.saying) {
-            self.send_packet(key, said);
-        }
-    }
-
-    fn send_packet(&mut self, wire: Wire, messages: Vec<Message>) {
-        let packet = Packet { messages, part: OnceCell::new() };
-        self.wires.entry(wire).or_default().push_back(Rc::new(packet));
-    }
-
     /// Lets the next timer of any device fire; `false` if there is none.
     pub fn next_timer(&mut self) -> bool {
         let due = self.devices.iter().filter_map(|d| d.engine.next_deadline()).min();
         let Some(due) = due else { return false };
         self.now = self.now.max(due);
+        self.diary.step(format_args!("time passes: {:?}", self.now));
         for at in 0..self.devices.len() {
             let now = self.now;
             let device = self.device(at);
@@ -310,14 +230,19 @@ impl World {
 
     /// Lets the user of a device decide on what its peers delete; `false` if nothing waits.
     pub(super) fn decide(&mut self, at: usize, approved: bool) -> bool {
-        let marks = self.devices[at].index.marks().expect("the index in memory works");
-        let is_held = |brake: &Brake| matches!(brake, Brake::Held { .. });
-        let held = marks.brakes.into_iter().filter(|(_, brake)| is_held(brake));
-        let peers: Vec<DeviceId> = held.map(|(peer, _)| peer).collect();
+        let peers = self.braked_peers(at);
         for peer in &peers {
             self.tell(at, Event::Decided { peer: *peer, approved });
         }
         !peers.is_empty()
+    }
+
+    /// Lists the peers whose deletes wait at a device.
+    pub(super) fn braked_peers(&self, at: usize) -> Vec<DeviceId> {
+        let marks = self.devices[at].index.marks().expect("the index in memory works");
+        let is_held = |brake: &Brake| matches!(brake, Brake::Held { .. });
+        let held = marks.brakes.into_iter().filter(|(_, brake)| is_held(brake));
+        held.map(|(peer, _)| peer).collect()
     }
 
     /// Lets every device send and receive again; `false` if all do.
@@ -340,9 +265,7 @@ impl World {
 
     pub(super) fn tell(&mut self, at: usize, event: Event) {
         let now = self.now;
-        if is_told() {
-            eprintln!("{at} hears {event:?}");
-        }
+        self.diary.hears(at, &event);
         let device = self.device(at);
         if let Event::Settled { outcomes } = &event {
             let settled = |intent: &Intent| outcomes.iter().any(|(t, _)| *t == intent.ticket);
@@ -400,37 +323,11 @@ impl World {
             shape.value((from, to, bulk, queue.len()));
             let store = self.devices[*from].store;
             let ids = (self.devices[*from].id, self.devices[*to].id);
-            parts.extend(queue.iter().map(|p| p.part.get_or_init(|| p.fingerprint(ids, store))));
+            parts.extend(queue.iter().map(|packet| packet.part(ids, store)));
         }
         let shape = shape.part();
         parts.push(&shape);
         states::fingerprint(parts.iter().copied(), self.bulk)
-    }
-
-    /// Lists all wires, empty or not.
-    pub(super) fn wires(&self) -> Vec<Delivery> {
-        let both = |(from, to): &(usize, usize)| {
-            let (from, to) = (*from, *to);
-            let lanes = match self.bulk {
-                Some(bulk) if bulk.is_on(from, to) => &[false, true][..],
-                Some(_) | None => &[false],
-            };
-            lanes.iter().map(move |bulk| Delivery { from, to, bulk: *bulk })
-        };
-        self.links.iter().flat_map(both).collect()
-    }
-
-    /// Takes everything off the wires.
-    pub(super) fn take_packets(&mut self) -> impl Iterator<Item = (Delivery, Rc<Packet>)> + use<> {
-        let wires = std::mem::take(&mut self.wires);
-        wires.into_iter().flat_map(|((from, to, bulk), queue)| {
-            queue.into_iter().map(move |packet| (Delivery { from, to, bulk }, packet))
-        })
-    }
-
-    /// Puts a packet on a wire.
-    pub(super) fn put_packet(&mut self, on: Delivery, packet: Rc<Packet>) {
-        self.wires.entry((on.from, on.to, on.bulk)).or_default().push_back(packet);
     }
 
     /// Lists, by hash, every version that was in an index since this was last asked, and what it
@@ -448,41 +345,4 @@ pub(super) fn stands_for(path: &RelPath, record: &Record) -> (u64, u64) {
     (record.kind, record.content, record.mode, record.mtime_ns, record.dot, record.found)
         .hash(&mut looks);
     (version.finish(), looks.finish())
-}
-
-impl Packet {
-    /// Tells whether it only acknowledges.
-    pub(super) fn is_ack(&self) -> bool {
-        self.messages.iter().all(|message| matches!(message, Message::Ack(..)))
-    }
-
-    pub(super) fn fingerprint(&self, (from, to): (DeviceId, DeviceId), store: StoreId) -> Part {
-        let mut sink = Sink::default();
-        sink.value(self.messages.len());
-        for message in &self.messages {
-            match message {
-                Message::Hello(hello) => {
-                    sink.value((0, hello.store, hello.cursor.map(|c| c.store)));
-                    if let Some(cursor) = hello.cursor {
-                        sink.seq(to, cursor.store, cursor.seq);
-                    }
-                }
-                Message::Offer(offer) => offer.fingerprint((from, store), to, &mut sink),
-                Message::Ack(frames, aside, sent) => {
-                    sink.value((1, frames.len(), aside.len()));
-                    for number in frames.iter().chain(aside).flat_map(|(first, last)| [first, last])
-                    {
-                        sink.frame(to, from, *number);
-                    }
-                    sink.frame(from, to, *sent);
-                }
-            }
-        }
-        sink.part()
-    }
-}
-
-/// Whether to print what happens, to understand a failure.
-pub fn is_told() -> bool {
-    std::env::var_os("SYNCD_TRACE").is_some()
 }

@@ -18,10 +18,14 @@ mod render;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
+use syncd_core::model::shown;
 
 fn main() -> ExitCode {
-    let matches = examples::put_into(args::Cli::command()).get_matches();
-    let cli = args::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let parsed = examples::put_into(args::Cli::command()).try_get_matches();
+    let cli = match parsed.and_then(|matches| args::Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => mistyped(&error),
+    };
     match commands::run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -29,4 +33,15 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit.code())
         }
     }
+}
+
+/// Says what is wrong with the call, or shows the help that it asks for, and ends.
+fn mistyped(error: &clap::Error) -> ! {
+    let is_harmful = |arg: std::ffi::OsString| arg.to_string_lossy().chars().any(shown::is_harmful);
+    if !error.use_stderr() || !std::env::args_os().any(is_harmful) {
+        error.exit();
+    }
+    // It repeats what was typed, and a shell types names of files for `*`.
+    eprint!("{}", shown::escaped_lines(&error.render().to_string()));
+    std::process::exit(error.exit_code());
 }

@@ -1,10 +1,11 @@
 //! How answers look: tables and colours for people, the API's own JSON for programs.
 
-use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 
 use jiff::Timestamp;
 use syncd_api::{ApiError, PathText};
+pub(crate) use syncd_core::model::shown::escaped;
+use syncd_core::model::shown::escaped_json;
 
 /// What a colour says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,43 +158,14 @@ pub(crate) fn wrapped(text: &str, indent: usize, columns: Option<usize>) -> Stri
     lines
 }
 
-/// Makes text harmless for a terminal: control characters, line ends and those that reorder a
-/// line are written as escapes.
-pub(crate) fn escaped(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut safe, c| {
-        if is_harmful(c) {
-            safe.extend(c.escape_unicode());
-        } else {
-            safe.push(c);
-        }
-        safe
-    })
-}
-
 /// Writes a path for people.
 pub(crate) fn shown(path: &PathText) -> String {
     escaped(&path.path)
 }
 
-/// Makes JSON harmless for a terminal without changing what it says: harmful characters can
-/// stand only inside its strings, where JSON has escapes of its own.
+/// Makes an answer of JSON harmless for a terminal without changing what it says.
 pub(crate) fn safe_json(json: &str) -> String {
-    json.trim_end().chars().fold(String::with_capacity(json.len()), |mut safe, c| {
-        if is_harmful(c) {
-            // Writing to a string cannot fail.
-            let _ = write!(safe, "\\u{:04x}", u32::from(c));
-        } else {
-            safe.push(c);
-        }
-        safe
-    })
-}
-
-/// Control characters, and those that reorder a line of text (Unicode UAX #9).
-fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        || c == '\u{61c}'
+    escaped_json(json.trim_end())
 }
 
 /// Writes what went wrong: the sentence, then what it speaks of.
@@ -270,17 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_harmful_reaches_a_terminal() {
-        for (text, safe) in [
-            ("plain \u{fc}", "plain \u{fc}"),
-            ("a\x1b[31m", "a\\u{1b}[31m"),
-            ("a\nb", "a\\u{a}b"),
-            ("\u{202e}gpj", "\\u{202e}gpj"),
-            ("\u{9b}31m", "\\u{9b}31m"),
-        ] {
-            assert_eq!(escaped(text), safe);
-            assert!(!safe_json(text).chars().any(is_harmful));
-        }
+    fn json_that_is_harmless_says_the_same() {
         let json = serde_json::to_string("a\u{7f}\u{9b}\u{202e}\n").unwrap();
         let safe = safe_json(&json);
         assert!(safe.is_ascii(), "{safe}");

@@ -1,12 +1,14 @@
 //! The daemon: `syncd` keeps this home's folders identical with those of paired devices.
 
+mod logging;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use syncd::run::Ended;
+use syncd_core::model::shown::escaped;
 use syncd_home::Home;
-use tracing_subscriber::EnvFilter;
 
 /// Keeps folders identical between your machines, peer to peer, end to end encrypted.
 ///
@@ -20,16 +22,8 @@ struct Args {
     home: Option<PathBuf>,
 
     /// How log lines look on stderr.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    /// For people and the journal.
-    Text,
-    /// One JSON object a line.
-    Json,
+    #[arg(long, value_enum, default_value_t = logging::Format::Text)]
+    log_format: logging::Format,
 }
 
 fn main() -> ExitCode {
@@ -37,7 +31,7 @@ fn main() -> ExitCode {
     if syncd::world::net::keylog_is_set() {
         return again();
     }
-    begin_logging(args.log_format);
+    logging::begin(args.log_format);
     take_all_descriptors();
     let home = match Home::resolve(args.home.as_deref()) {
         Ok(home) => home,
@@ -71,7 +65,8 @@ fn take_all_descriptors() {
 fn refuse(error: &anyhow::Error) -> ExitCode {
     use std::io::Write;
     // Where nobody can be told, as on a full disk, the exit code says it.
-    let _ = writeln!(std::io::stderr(), "syncd: {}", syncd_api::sentence(error.as_ref()));
+    let sentence = escaped(&syncd_api::sentence(error.as_ref()));
+    let _ = writeln!(std::io::stderr(), "syncd: {sentence}");
     ExitCode::FAILURE
 }
 
@@ -87,20 +82,5 @@ fn again() -> ExitCode {
     });
     match again {
         Ok(error) | Err(error) => refuse(&anyhow::Error::from(error)),
-    }
-}
-
-fn begin_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("SYNCD_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,libp2p=warn,sled=warn"));
-    // A line that the log does not take is lost, and nothing else: to say so on the same full disk
-    // would end the thread that had something to tell.
-    let logging = tracing_subscriber::fmt()
-        .log_internal_errors(false)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => logging.with_target(false).with_ansi(false).init(),
-        LogFormat::Json => logging.json().init(),
     }
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use syncd_core::engine::{Event, FolderHello};
 use syncd_core::flow::index::Index;
 use syncd_core::flow::offer::Offer;
+use syncd_core::model::shown::is_harmful;
 use syncd_core::model::{ContentId, DeviceId, FolderId, Seq};
 use syncd_core::protocol::peer::PROTOCOL_VERSION;
 use syncd_core::protocol::{self, Frame, Have, List, Listed, Ready, Tag, Want, WantedItem};
@@ -132,7 +133,7 @@ async fn talk(daemon: &Arc<Daemon>, peer: &Arc<Peer>, recv: Inbox) -> Result<(),
     if protocol::agreed(hello.version).is_none() {
         return Err(Cut::Version(hello.version));
     }
-    let name: String = hello.name.chars().filter(|c| !c.is_control()).take(64).collect();
+    let name: String = hello.name.chars().filter(|c| !is_harmful(*c)).take(64).collect();
     if !daemon.greeted(peer.device, &name, &hello)? {
         return Err(Cut::Behind);
     }

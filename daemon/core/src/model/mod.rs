@@ -12,6 +12,7 @@ pub mod limits;
 mod path;
 pub(crate) mod record;
 mod role;
+pub mod shown;
 mod tick;
 mod version;
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::limits::{NAME_BYTES_MAX, PATH_BYTES_MAX};
+use super::shown::escaped;
 
 /// A path below a folder's root, in the bytes the file system gave. It is never absolute, has no
 /// empty, `.` or `..` part, no NUL, no part over 255 bytes and at most 4,096 bytes in all.
@@ -168,13 +169,7 @@ impl PartialOrd for RelPath {
 impl fmt::Display for RelPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            for c in chunk.valid().chars() {
-                if c.is_control() || is_bidi_control(c) {
-                    write!(f, "{}", c.escape_unicode())?;
-                } else {
-                    write!(f, "{c}")?;
-                }
-            }
+            f.write_str(&escaped(chunk.valid()))?;
             for byte in chunk.invalid() {
                 write!(f, "\\x{byte:02x}")?;
             }
@@ -187,11 +182,6 @@ impl fmt::Debug for RelPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{self}`")
     }
-}
-
-/// Tells the characters that reorder a line of text (Unicode UAX #9, explicit formatting).
-fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ignore_rules::Rules;
 use syncd_core::model::DeviceId;
+use syncd_core::model::shown::is_harmful;
 
 use super::DeviceConfig;
 use crate::near::{near, near_device};
@@ -20,7 +21,7 @@ const ID_LIKE_BYTES_MIN: usize = 50;
 
 /// Checks what a device or folder is called: 1 to 64 bytes that a terminal shows as they are.
 pub(super) fn name(text: &str) -> Result<(), String> {
-    let plain = !text.chars().any(char::is_control) && text.trim() == text;
+    let plain = !text.chars().any(is_harmful) && text.trim() == text;
     if !text.is_empty() && text.len() <= NAME_BYTES_MAX && plain {
         return Ok(());
     }
@@ -185,6 +186,7 @@ mod tests {
             (named, "", false, "nothing"),
             (named, " a", false, "a blank in front"),
             (named, "a\u{1b}[2J", false, "it would steer the terminal"),
+            (named, "a\u{202e}b", false, "it would be read from the right"),
         ] {
             assert_eq!(check(text).is_ok(), good, "{because}: {text:?}");
         }

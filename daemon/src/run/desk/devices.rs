@@ -6,6 +6,7 @@ use syncd_api::{
     Unpaired,
 };
 use syncd_core::model::DeviceId;
+use syncd_core::model::shown::is_harmful;
 use syncd_core::protocol::tokens::Tokens;
 use syncd_home::{Config, DeviceConfig, Topology};
 
@@ -223,7 +224,7 @@ fn given_name(config: &Config, id: DeviceId, name: &str) -> Result<String, ApiEr
 
 /// Makes a name that no other device has of what a device calls itself.
 fn free_name(config: &Config, word: &str) -> String {
-    let plain: String = word.chars().filter(|c| !c.is_control()).collect();
+    let plain: String = word.chars().filter(|c| !is_harmful(*c)).collect();
     let plain = plain.trim();
     let taken = |name: &str| config.devices.iter().any(|device| device.name == name);
     let mut name = cut(plain, NAME_BYTES_MAX).to_owned();

@@ -11,6 +11,7 @@ use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 use syncd_api::{ApiError, Keep, PathText, ResolveRequest, Resolved};
 use syncd_core::flow::settle::{Expect, Job, SettleError, Step, Ticket};
+use syncd_core::model::shown::is_harmful;
 use syncd_core::model::{ContentId, DeviceId, Kind, RelPath};
 
 use super::conflicts::Pair;
@@ -203,7 +204,7 @@ fn keep_both(pair: &Pair, device: &str) -> Result<Vec<RelPath>, ApiError> {
 fn plain_names(name: &[u8], device: &str) -> impl Iterator<Item = Vec<u8>> {
     let dot = name.iter().rposition(|b| *b == b'.').filter(|at| *at > 0).unwrap_or(name.len());
     let (stem, ext) = (name[..dot].to_vec(), name[dot..].to_vec());
-    let plain = |c: char| !c.is_control() && c != '/';
+    let plain = |c: char| !is_harmful(c) && c != '/';
     let device: String = device.chars().filter(|c| plain(*c)).collect();
     (1_usize..).map(move |number| {
         let mark = match number {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use libp2p::Stream;
 use libp2p::multiaddr::{Multiaddr, Protocol};
+use syncd_core::model::shown::is_harmful;
 use tokio::time::timeout;
 
 /// Longest card, in bytes.
@@ -40,7 +41,7 @@ pub(super) struct Card {
 
 impl Card {
     /// Returns the card as sent. Addresses that do not fit are left out.
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut card = vec![VERSION];
         let name = harmless(&self.name);
         put(&mut card, name.as_bytes());
@@ -56,7 +57,7 @@ impl Card {
     }
 
     /// Reads a card. Addresses that are none are left out.
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (version, rest) = bytes.split_first()?;
         let (name, rest) = take(rest)?;
         let (count, mut rest) = rest.split_first()?;
@@ -172,9 +173,7 @@ fn at_ip(address: &Multiaddr, ip: IpAddr) -> Option<Multiaddr> {
 /// of writing, and not too long.
 fn harmless(name: &str) -> String {
     let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}')
-            || matches!(c, '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+        is_harmful(c) || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
     };
     name.chars().filter(|c| !hidden(*c)).take(NAME_CHARS_MAX).collect()
 }

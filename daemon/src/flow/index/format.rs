@@ -11,11 +11,12 @@
 
 use std::collections::BTreeMap;
 
-use syncd_core::model::limits::ANCESTORS_MAX;
+use syncd_core::model::limits::{ANCESTORS_MAX, NAME_BYTES_MAX};
 use syncd_core::model::{
     Actor, AncestorId, ContentId, DeviceId, Dot, Entry, Incarnation, Kind, Local, Record, Seq,
     Standing, StatKey, Version, Writer,
 };
+use syncd_core::protocol::limits::AGENT_BYTES_MAX;
 
 use super::codec::{Malformed, Reader, put_bytes, put_int, put_uint};
 
@@ -117,7 +118,10 @@ impl Dictionary {
         }
         for _ in 0..from.count(1)? {
             let name = std::str::from_utf8(from.bytes()?)
-                .map_err(|_| Malformed::Wrong("an agent's name is no text"))?;
+                .ok()
+                // Every record that names it has a copy of its own.
+                .filter(|name| name.len() <= AGENT_BYTES_MAX)
+                .ok_or(Malformed::Wrong("an agent's name is none"))?;
             dictionary.agents.push(name.to_owned());
         }
         Ok(dictionary)
@@ -427,7 +431,12 @@ pub(super) fn decode_page(bytes: &[u8]) -> Result<Vec<Named>, Malformed> {
 fn read_name(from: &mut Reader<'_>, before: &[u8]) -> Result<Box<[u8]>, Malformed> {
     let shared = usize::try_from(from.uint()?).unwrap_or(usize::MAX);
     let start = before.get(..shared).ok_or(Malformed::Wrong("a name shares too much"))?;
-    let name = [start, from.bytes()?].concat();
+    let rest = from.bytes()?;
+    // Names that share a long beginning would take far more room than their bytes.
+    if start.len() + rest.len() > NAME_BYTES_MAX {
+        return Err(Malformed::Wrong("a name is too long"));
+    }
+    let name = [start, rest].concat();
     if *name <= *before {
         return Err(Malformed::Wrong("the names are not in order"));
     }

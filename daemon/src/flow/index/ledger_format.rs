@@ -174,17 +174,23 @@ pub(super) fn head() -> Vec<u8> {
 
 /// Returns the frame that holds `lines`, for the place `offset` of the file.
 pub(super) fn frame(offset: u64, lines: &[Line]) -> Vec<u8> {
-    let mut payload = Vec::new();
-    put_uint(&mut payload, lines.len() as u64);
-    for line in lines {
-        put_line(&mut payload, line);
-    }
+    let mut payload = payload(lines);
     let mut frame = Vec::with_capacity(FRAME_HEAD_BYTES + payload.len());
     frame.push(MARKER);
     frame.extend_from_slice(&(payload.len() as u32).to_le_bytes());
     frame.extend_from_slice(&checksum(offset, &payload));
     frame.append(&mut payload);
     frame
+}
+
+/// Returns what a frame with `lines` holds.
+pub(super) fn payload(lines: &[Line]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    put_uint(&mut payload, lines.len() as u64);
+    for line in lines {
+        put_line(&mut payload, line);
+    }
+    payload
 }
 
 /// Reads a whole ledger: its state, and how many of its bytes are good.
@@ -297,7 +303,8 @@ fn put_line(out: &mut Vec<u8>, line: &Line) {
     }
 }
 
-fn read_lines(payload: &[u8]) -> Result<Vec<Line>, Malformed> {
+/// Reads what [`payload`] wrote.
+pub(super) fn read_lines(payload: &[u8]) -> Result<Vec<Line>, Malformed> {
     let mut from = Reader::new(payload);
     let count = from.count(2)?;
     let lines = (0..count).map(|_| read_line(&mut from)).collect::<Result<_, _>>()?;

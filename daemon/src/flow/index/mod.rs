@@ -9,6 +9,8 @@
 
 mod codec;
 mod commit;
+#[doc(hidden)]
+pub mod decoders;
 mod durable;
 mod fault;
 mod folder;

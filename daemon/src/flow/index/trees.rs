@@ -162,8 +162,11 @@ impl Trees {
             return Ok(number);
         }
         let next = self.meta_number::<4>(meta::NEXT_FOLDER)?.map_or(1, u32::from_be_bytes);
+        let after = next.checked_add(1);
+        let after =
+            after.ok_or(Fault::of_row(Malformed::Wrong("the folders have no number left")))?;
         let mut batch = sled::Batch::default();
-        batch.insert(meta::NEXT_FOLDER, &(next + 1).to_be_bytes());
+        batch.insert(meta::NEXT_FOLDER, &after.to_be_bytes());
         batch.insert([meta::FOLDER, folder.as_str().as_bytes()].concat(), &next.to_be_bytes());
         self.meta.apply_batch(batch)?;
         self.folders.insert(folder.clone(), FolderNumber(next));

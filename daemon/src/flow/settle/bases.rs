@@ -48,12 +48,12 @@ impl Base {
         Self { path: hash(path), seq, content }
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let path = u64::from_be_bytes(self.path.0);
         format!("{path:016x}-{:016x}-{}", self.seq, self.content.hex())
     }
 
-    fn parse(name: &[u8]) -> Option<Self> {
+    pub(super) fn parse(name: &[u8]) -> Option<Self> {
         let mut parts = std::str::from_utf8(name).ok()?.split('-');
         let mut number = || u64::from_str_radix(parts.next()?, 16).ok();
         let (path, seq) = (AncestorId(number()?.to_be_bytes()), number()?);

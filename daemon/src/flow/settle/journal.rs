@@ -205,27 +205,7 @@ impl Journal {
                 read => filled += read,
             }
         }
-        let mut found = BTreeMap::new();
-        let mut next_seq = 1;
-        for line in bytes[..filled].split(|b| *b == b'\n') {
-            match serde_json::from_slice(line) {
-                Ok(Line::Moved(moved)) => {
-                    next_seq = next_seq.max(moved.seq.saturating_add(1));
-                    found.insert(moved.seq, (moved, false));
-                }
-                Ok(Line::Kept { kept }) => {
-                    if let Some(entry) = found.get_mut(&kept) {
-                        entry.1 = true;
-                    }
-                }
-                Ok(Line::Dropped { dropped }) => {
-                    found.remove(&dropped);
-                }
-                Ok(Line::Next { next }) => next_seq = next_seq.max(next),
-                Err(_) => {}
-            }
-        }
-        Ok((found, next_seq))
+        Ok(noted(&bytes[..filled]))
     }
 
     /// Writes the journal anew with only what is still in the trash.
@@ -234,14 +214,7 @@ impl Journal {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
         let new = NEW_NAME.as_bytes();
         let file = system::open_at(self.dir.as_fd(), new, flags | OFlags::CLOEXEC, 0o600)?;
-        // Numbers are never given twice, even when what had them is gone.
-        let mut text = line_of(&Line::Next { next: self.next_seq });
-        for (seq, (moved, kept)) in live {
-            text.extend(line_of(&Line::Moved(moved)));
-            if kept {
-                text.extend(line_of(&Line::Kept { kept: seq }));
-            }
-        }
+        let text = told(live, self.next_seq);
         write_at(file.as_fd(), 0, &text)?;
         fs::fsync(&file)?;
         fs::renameat(&self.dir, NEW_NAME, &self.dir, NAME)?;
@@ -278,6 +251,44 @@ impl Journal {
         self.reserved_end = self.end + RESERVED_BYTES;
         let _ = system::reserve(self.file.as_fd(), self.end, RESERVED_BYTES);
     }
+}
+
+/// Reads a journal: what did not leave the trash, and the first number that was never given.
+pub(super) fn noted(text: &[u8]) -> (Noted, u64) {
+    let mut found = BTreeMap::new();
+    let mut next_seq = 1;
+    for line in text.split(|b| *b == b'\n') {
+        match serde_json::from_slice(line) {
+            Ok(Line::Moved(moved)) => {
+                next_seq = next_seq.max(moved.seq.saturating_add(1));
+                found.insert(moved.seq, (moved, false));
+            }
+            Ok(Line::Kept { kept }) => {
+                if let Some(entry) = found.get_mut(&kept) {
+                    entry.1 = true;
+                }
+            }
+            Ok(Line::Dropped { dropped }) => {
+                found.remove(&dropped);
+            }
+            Ok(Line::Next { next }) => next_seq = next_seq.max(next),
+            Err(_) => {}
+        }
+    }
+    (found, next_seq)
+}
+
+/// Writes a journal that [`noted`] reads as the same.
+pub(super) fn told(live: Noted, next_seq: u64) -> Vec<u8> {
+    // Numbers are never given twice, even when what had them is gone.
+    let mut text = line_of(&Line::Next { next: next_seq });
+    for (seq, (moved, kept)) in live {
+        text.extend(line_of(&Line::Moved(moved)));
+        if kept {
+            text.extend(line_of(&Line::Kept { kept: seq }));
+        }
+    }
+    text
 }
 
 fn line_of(line: &Line) -> Vec<u8> {

@@ -19,6 +19,8 @@
 
 mod bases;
 mod check;
+#[doc(hidden)]
+pub mod decoders;
 mod displace;
 mod dress;
 mod fill;

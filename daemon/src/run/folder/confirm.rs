@@ -127,6 +127,12 @@ pub(super) fn decode(mut bytes: &[u8]) -> Option<Texts> {
     bytes.is_empty().then_some(texts)
 }
 
+/// Reads rule texts and writes them again, for a test that sees only what is public.
+#[must_use]
+pub fn decode_again(bytes: &[u8]) -> Option<Vec<u8>> {
+    encode(&decode(bytes)?)
+}
+
 #[cfg(test)]
 mod tests {
     use syncd_core::flow::index::{Batch, MemIndex};

@@ -38,6 +38,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use begin::begin;
 pub use confirm::HeldRules;
+#[doc(hidden)]
+pub use confirm::decode_again as rule_texts_again;
 pub use here::Here;
 pub(super) use rules::gives_git_orders;
 pub use rules::{BadRules, FolderScope};

@@ -247,7 +247,8 @@ async fn write_lane(
     }
 }
 
-async fn read_lane(
+/// Takes the frames of a stream until it ends, or until it breaks a rule.
+pub(super) async fn read_lane(
     stream: impl AsyncRead + Unpin,
     inbox: mpsc::Sender<Bytes>,
     room_bytes: usize,

@@ -10,7 +10,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use libp2p::core::transport::ListenerId;
-use libp2p::multiaddr::{Multiaddr, Protocol};
+use libp2p::multiaddr::{self, Multiaddr, Protocol};
 use libp2p::{Swarm, TransportError};
 use rustix::io::Errno;
 use tokio::net::TcpSocket;
@@ -87,9 +87,12 @@ impl Listeners {
     }
 }
 
-/// Reads a multiaddr.
+/// Reads a multiaddr. One with blanks or control characters, which names of hosts might hold for
+/// all that the library says, could not be kept as a line of text.
 pub(super) fn parse(text: &str) -> Result<Multiaddr, NetError> {
-    text.parse().map_err(|source| NetError::Address { address: text.to_owned(), source })
+    let is_plain = !text.contains(|c: char| c.is_whitespace() || c.is_control());
+    let read = if is_plain { text.parse() } else { Err(multiaddr::Error::InvalidMultiaddr) };
+    read.map_err(|source| NetError::Address { address: text.to_owned(), source })
 }
 
 fn undo(

@@ -19,6 +19,8 @@
 
 mod behaviour;
 mod conn;
+#[doc(hidden)]
+pub mod decoders;
 mod dial;
 mod gate;
 mod handler;

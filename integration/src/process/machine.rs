@@ -114,12 +114,16 @@ impl Mount {
         Self { at: at.to_path_buf() }
     }
 
-    /// Changes how it is mounted: `ro`, `rw`.
+    /// Changes how it is mounted: `ro`, `rw`. To be tried again where it may be in use.
     ///
-    /// # Panics
-    /// When the system refuses.
-    pub fn remount(&self, how: &str) {
-        done(Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.at));
+    /// # Errors
+    /// What the system said.
+    pub fn remount(&self, how: &str) -> Result<(), String> {
+        let mut command = Command::new("mount");
+        let output = command.args(["-o", &format!("remount,{how}")]).arg(&self.at).output();
+        let output = output.map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(()) } else { Err(said) }
     }
 }
 

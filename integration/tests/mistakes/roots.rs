@@ -144,15 +144,25 @@ fn a_read_only_file_system_and_one_that_is_unmounted_delete_nothing() {
     let mut later = Vec::new();
     fs::remove_dir(at.join("lost+found")).unwrap();
     let (laptop, mut devbox) = pair_in(&scratch);
-    devbox.stop();
-    disk.remount("ro");
-    devbox.start();
-    write(&laptop.path("d/f0"), "newer");
-    fs::remove_file(laptop.path("d/f1")).unwrap();
-    await_problem(&devbox, &["Read-only file system"]);
-    assert_eq!(fs::read_to_string(devbox.path("d/f0")).unwrap(), "0", "as it was");
-    disk.remount("rw");
-    await_well(&laptop, &devbox);
+    for running in [true, false] {
+        if !running {
+            devbox.stop();
+        }
+        // Refused for as long as anything there is open for writing.
+        eventually(NOTICE_MAX, "nothing keeps it writable", || disk.remount("ro"));
+        if !running {
+            devbox.start();
+        }
+        let before = fs::read_to_string(devbox.path("d/f0")).unwrap();
+        write(&laptop.path("d/f0"), format!("newer, running: {running}"));
+        fs::remove_file(laptop.path(format!("d/f{}", 10 + u8::from(running)))).unwrap();
+        let word = if running { "read-only" } else { "Read-only file system" };
+        let shown = await_problem(&devbox, &[word]);
+        assert_eq!(devbox.status(FOLDER)["problems"], serde_json::json!([shown]), "said once");
+        assert_eq!(fs::read_to_string(devbox.path("d/f0")).unwrap(), before, "as it was");
+        eventually(NOTICE_MAX, "it is writable again", || disk.remount("rw"));
+        await_well(&laptop, &devbox);
+    }
     for running in [true, false] {
         if !running {
             devbox.stop();

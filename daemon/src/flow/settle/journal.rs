@@ -3,9 +3,12 @@
 //! `.syncd/trash/journal` has one JSON object a line: a [`Moved`] before the move, then a mark
 //! that it was verified and kept, or that it left the trash. A torn last line is dropped, a
 //! damaged one skipped; the file it spoke of is still listed, without its path.
+//!
+//! It is open for writing only while something is displaced: a descriptor that is kept would keep
+//! the file system from being remounted read-only.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{self, OFlags};
 use rustix::io;
@@ -130,10 +133,13 @@ pub(super) fn parse_trash_name(name: &[u8]) -> Option<(ContentId, u64)> {
     Some((ContentId::from_hex(hex)?, u64::from_str_radix(seq, 16).ok()?))
 }
 
-/// The open journal and what is in the trash by content.
+/// The journal and what is in the trash by content.
 pub(super) struct Journal {
     dir: OwnedFd,
-    file: OwnedFd,
+    /// Open for writing; `None` at rest.
+    file: Option<OwnedFd>,
+    /// Whether it was written to since it was last asked to rest.
+    was_written: bool,
     end: u64,
     reserved_end: u64,
     next_seq: u64,
@@ -147,9 +153,16 @@ impl Journal {
     pub(super) fn open(trash: &OwnedFd) -> io::Result<Self> {
         let dir = trash.try_clone().map_err(|_| rustix::io::Errno::MFILE)?;
         let (file, end) = open_file(&dir)?;
-        let contents = BTreeSet::new();
-        let (next_seq, reserved_end, is_dirty) = (1, 0, false);
-        let mut journal = Self { dir, file, end, reserved_end, next_seq, contents, is_dirty };
+        let mut journal = Self {
+            dir,
+            file: Some(file),
+            was_written: false,
+            end,
+            reserved_end: 0,
+            next_seq: 1,
+            contents: BTreeSet::new(),
+            is_dirty: false,
+        };
         journal.reserve();
         journal.next_seq = journal.read_all()?.1;
         for (name, _) in system::names_in(journal.dir.as_fd())? {
@@ -197,14 +210,7 @@ impl Journal {
     /// Reads what [`Journal::read`] does, and the first number that was never given.
     fn read_all(&self) -> io::Result<(Noted, u64)> {
         let mut bytes = vec![0; usize::try_from(self.end).unwrap_or_default()];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            let into = &mut bytes[filled..];
-            match io::retry_on_intr(|| io::pread(&self.file, &mut *into, filled as u64))? {
-                0 => break,
-                read => filled += read,
-            }
-        }
+        let filled = self.fill(&mut bytes)?;
         Ok(noted(&bytes[..filled]))
     }
 
@@ -219,7 +225,7 @@ impl Journal {
         fs::fsync(&file)?;
         fs::renameat(&self.dir, NEW_NAME, &self.dir, NAME)?;
         system::sync_directory(self.dir.as_fd())?;
-        (self.file, self.end, self.reserved_end) = (file, text.len() as u64, 0);
+        (self.file, self.end, self.reserved_end) = (Some(file), text.len() as u64, 0);
         self.reserve();
         Ok(())
     }
@@ -227,31 +233,78 @@ impl Journal {
     /// Makes all that was written durable, and the names in the trash.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.is_dirty {
-            fs::fdatasync(&self.file)?;
+            fs::fdatasync(self.opened()?)?;
             system::sync_directory(self.dir.as_fd())?;
             self.is_dirty = false;
         }
         Ok(())
     }
 
+    /// Tells whether somebody removed it.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(system::stat_at(self.dir.as_fd(), NAME.as_bytes()), Ok(None))
+    }
+
+    /// Closes it when nothing was written since this was last called; to be called every second
+    /// or so. What cannot be made durable now is tried again then.
+    pub(super) fn rest(&mut self) {
+        if !std::mem::take(&mut self.was_written) && self.file.is_some() && self.sync().is_ok() {
+            self.file = None;
+        }
+    }
+
     fn append(&mut self, line: &Line) -> io::Result<()> {
         let text = line_of(line);
-        write_at(self.file.as_fd(), self.end, &text)?;
+        let end = self.end;
+        write_at(self.opened()?, end, &text)?;
         self.end += text.len() as u64;
-        self.is_dirty = true;
+        (self.is_dirty, self.was_written) = (true, true);
         if self.end + RESERVED_BYTES / 2 > self.reserved_end {
             self.reserve();
         }
         Ok(())
     }
 
+    /// Opens it for writing, if it rests.
+    fn opened(&mut self) -> io::Result<BorrowedFd<'_>> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => system::open_at(self.dir.as_fd(), NAME.as_bytes(), WRITING, 0)?,
+        };
+        let file: &OwnedFd = self.file.insert(file);
+        Ok(file.as_fd())
+    }
+
+    /// Reads from its begin as far as there is room for, and returns how much it was. Needs no
+    /// right to write: a file system that is mounted read-only has a trash too.
+    fn fill(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = system::open_at(self.dir.as_fd(), NAME.as_bytes(), flags, 0)?;
+        let mut filled = 0;
+        while filled < bytes.len() {
+            let into = &mut bytes[filled..];
+            match io::retry_on_intr(|| io::pread(&file, &mut *into, filled as u64))? {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        Ok(filled)
+    }
+
     /// Sets room aside behind the end. Where that is refused, a full disk stops deletes too.
     fn reserve(&mut self) {
         // Not asked for again before it was used up, be it given or refused.
         self.reserved_end = self.end + RESERVED_BYTES;
-        let _ = system::reserve(self.file.as_fd(), self.end, RESERVED_BYTES);
+        let end = self.end;
+        if let Ok(file) = self.opened() {
+            let _ = system::reserve(file, end, RESERVED_BYTES);
+        }
     }
 }
+
+/// How it is opened to be written to. One that somebody removed meanwhile is not begun by the way:
+/// [`Journal::is_gone`] tells of it, and new hands begin another.
+const WRITING: OFlags = OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Reads a journal: what did not leave the trash, and the first number that was never given.
 pub(super) fn noted(text: &[u8]) -> (Noted, u64) {
@@ -300,7 +353,7 @@ fn line_of(line: &Line) -> Vec<u8> {
 
 /// Opens the file and closes a torn last line, so that the next one begins afresh.
 fn open_file(dir: &OwnedFd) -> io::Result<(OwnedFd, u64)> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = WRITING | OFlags::CREATE;
     let file = system::open_at(dir.as_fd(), NAME.as_bytes(), flags, 0o600)?;
     let mut end = system::key_of(&system::stat_of(&file)?).size;
     let mut last = [b'\n'];
@@ -379,6 +432,25 @@ mod tests {
         journal.compact().unwrap();
         let next = opened(dir.path()).begin(moved("f")).unwrap().seq;
         assert_eq!(next, 6, "not even when all is gone");
+    }
+
+    #[test]
+    fn at_rest_it_is_closed_and_goes_on_where_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = opened(dir.path());
+        let first = journal.begin(moved("a")).unwrap();
+        journal.rest();
+        assert!(journal.file.is_some(), "it was written to a moment ago");
+        journal.rest();
+        assert!(journal.file.is_none() && !journal.is_dirty, "closed, and durable");
+        assert_eq!(told(&journal), [(1, "a".to_owned(), false)], "it can be read");
+        journal.keep(&first).unwrap();
+        assert_eq!(told(&journal), [(1, "a".to_owned(), true)], "and be gone on with");
+        journal.rest();
+        journal.rest();
+        std::fs::remove_file(dir.path().join(NAME)).unwrap();
+        assert!(journal.is_gone());
+        assert!(journal.begin(moved("b")).is_err(), "nothing is displaced without a word");
     }
 
     #[test]

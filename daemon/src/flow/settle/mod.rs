@@ -223,7 +223,13 @@ impl Hands {
     #[must_use]
     pub fn are_cut_off(&self) -> bool {
         let is_gone = |fd: &OwnedFd| system::stat_of(fd).is_ok_and(|s| system::links_of(&s) == 0);
-        is_gone(&self.inner.staging) || is_gone(&self.inner.trash)
+        is_gone(&self.inner.staging) || is_gone(&self.inner.trash) || self.journal().is_gone()
+    }
+
+    /// Lets go of what is open for writing and has not been used for a second or so, so that the
+    /// file system can be remounted read-only. To be called every second.
+    pub fn rest(&self) {
+        self.journal().rest();
     }
 
     /// Sets anew what the trash keeps, and what stays free.

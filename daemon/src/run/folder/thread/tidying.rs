@@ -62,6 +62,7 @@ impl FolderThread {
         if is_due || self.tidyings.is_multiple_of(PRUNE_EVERY) {
             settles::prune(self.folder.id(), &self.parts);
         }
+        self.parts.hands.rest();
         self.look_at_starved();
         self.look_at_mount();
         if let Err(problem) = self.parts.root.is_in_place() {

@@ -292,6 +292,7 @@ mod tests {
         folder.take(vec![folder.place("a", folder.known("a"), "new")]).unwrap();
         assert_eq!(folder.hands.late_writes(), []);
         open.write_all(b" and more").unwrap();
+        folder.hands.hurry_late_looks();
         let late = folder.hands.late_writes();
         let expected = super::super::LateWrite { path: path("a"), kept: path("a.copy") };
         assert_eq!(late, [Ok(expected)]);

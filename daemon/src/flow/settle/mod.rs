@@ -133,7 +133,7 @@ struct Inner {
     /// Staged files with their mode and time, by job and step.
     readied: Mutex<BTreeMap<(Ticket, usize), ready::Readied>>,
     /// Displaced inodes that may still be open for writing somewhere.
-    watched: Mutex<Vec<late::Watched>>,
+    watched: Mutex<late::AllWatched>,
     #[cfg(test)]
     hook: Mutex<Option<testing::Hook>>,
 }

@@ -243,7 +243,7 @@ mod tests {
         folder.hands.set_limits(syncd_home::Limits { history_percent: 0, ..Default::default() });
         let looked_at = || locked(&folder.hands.inner.watched).len();
         let let_time_go_by =
-            || locked(&folder.hands.inner.watched).iter_mut().for_each(|one| one.expire());
+            || locked(&folder.hands.inner.watched).values_mut().for_each(|one| one.expire());
         let_time_go_by();
         assert_eq!(folder.hands.late_writes(), []);
         assert_eq!(looked_at(), 1, "it is open: looked at for another while");

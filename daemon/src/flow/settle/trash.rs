@@ -13,7 +13,6 @@ use syncd_core::flow::settle::{SettleError, Trouble};
 use syncd_core::model::{ContentId, Kind, RelPath};
 
 use super::journal::{Moved, parse_trash_name, trash_name};
-use super::late::Watched;
 use super::{Hands, locked};
 use crate::world::disk::{self, system};
 
@@ -160,7 +159,7 @@ impl Hands {
                 return Err(TrashError::Target { path, trouble: disk::trouble_of(errno) });
             }
         }
-        locked(&self.inner.watched).retain(|watched| watched.id() != id);
+        locked(&self.inner.watched).remove(&id);
         self.journal().drop_entry(entry.content, id).map_err(TrashError::Unreadable)?;
         Ok(path)
     }
@@ -233,8 +232,8 @@ impl Hands {
         let ids: BTreeSet<u64> = ended.iter().map(|entry| entry.id).collect();
         let watched: BTreeMap<String, u64> = locked(&self.inner.watched)
             .iter()
-            .filter(|watched| ids.contains(&watched.id()))
-            .map(Watched::file)
+            .filter(|(id, _)| ids.contains(id))
+            .map(|(_, watched)| watched.file())
             .collect();
         let open = self.open_in_trash(&watched);
         ended.retain(|entry| !open.contains(&trash_name(entry.content, entry.id)));
@@ -243,6 +242,10 @@ impl Hands {
     fn end(&self, entries: &[TrashEntry]) -> Result<Pruned, TrashError> {
         let mut pruned = Pruned::default();
         for entry in entries {
+            // They belong to nobody's old version: the next look brings them back.
+            if self.is_written_late(entry.id) {
+                continue;
+            }
             let name = trash_name(entry.content, entry.id);
             match fs::unlinkat(self.trash(), name.as_str(), AtFlags::empty()) {
                 // A directory that was filed as it was found.

@@ -76,8 +76,7 @@ impl Daemon {
     /// Tells people of clocks that are far apart, once. Sync goes on: no clock decides what is
     /// newer of two versions that follow each other.
     fn compare_clocks(&self, device: DeviceId, ahead_s: i64) {
-        let name = self.config().devices.into_iter().find(|known| known.id == device);
-        let name = name.map_or_else(|| device.short(), |known| known.name);
+        let name = self.name_of(device);
         if ahead_s.abs() <= CLOCK_APART_S_MAX {
             let text = format!("the clock of '{name}' is right again");
             return self.heal(Ailment::Clock(device), &text);

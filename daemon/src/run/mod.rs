@@ -112,6 +112,13 @@ impl Daemon {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
+    /// Returns what to call a device, known or not.
+    #[must_use]
+    pub fn name_of(&self, device: DeviceId) -> String {
+        let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
+        known_name(&config, self.me, device).unwrap_or_else(|| device.short())
+    }
+
     /// Returns what a root says of whose it is: device id, name and home, a line each.
     #[must_use]
     pub fn owner(&self) -> String {
@@ -284,6 +291,14 @@ impl Daemon {
     fn runtime(&self) -> tokio::runtime::Handle {
         self.happenings.runtime()
     }
+}
+
+/// Returns what `device` is called on the device `me`; `None` for one that is not known any more.
+fn known_name(config: &Config, me: DeviceId, device: DeviceId) -> Option<String> {
+    if device == me {
+        return Some(config.name.clone());
+    }
+    config.devices.iter().find(|known| known.id == device).map(|known| known.name.clone())
 }
 
 /// Locks; a thread that panicked while it held the lock left nothing half done in these maps.

@@ -128,10 +128,7 @@ impl FrontDesk {
 
     /// Returns what a device is called here; `None` for one that is not known any more.
     fn known_name(&self, config: &Config, id: DeviceId) -> Option<String> {
-        if id == self.daemon.me {
-            return Some(config.name.clone());
-        }
-        config.devices.iter().find(|device| device.id == id).map(|device| device.name.clone())
+        crate::run::known_name(config, self.daemon.me, id)
     }
 
     /// Returns what to call a device, known or not.

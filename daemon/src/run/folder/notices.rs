@@ -1,13 +1,19 @@
 //! What an engine may want a person to know, as an event of the log.
 
 use syncd_core::engine::Notice;
-use syncd_core::model::{FolderId, Kind, RelPath};
+use syncd_core::model::{DeviceId, FolderId, Kind, RelPath};
 
 use crate::run::Happening;
 use crate::world::disk::Root;
 
-/// Returns the event that tells `notice` of the folder `id`, with the names that paths have here.
-pub(super) fn happening(id: &FolderId, root: &Root, notice: Notice) -> Happening {
+/// Returns the event that tells `notice` of the folder `id`, with the names that paths have here
+/// and those by which `name_of` calls devices.
+pub(super) fn happening(
+    id: &FolderId,
+    root: &Root,
+    name_of: impl Fn(DeviceId) -> String,
+    notice: Notice,
+) -> Happening {
     let here = |path: RelPath| root.path_here(&path).into_owned();
     let what = |kind: Kind| match kind {
         Kind::Tombstone => "deleted",
@@ -22,7 +28,7 @@ pub(super) fn happening(id: &FolderId, root: &Root, notice: Notice) -> Happening
         }
         Notice::Placed { path, kind, author } => {
             let path = here(path);
-            let text = format!("{path} came from {} ({})", author.short(), what(kind));
+            let text = format!("{path} came from {} ({})", name_of(author), what(kind));
             Happening::path(id, "file-settled", path, &text).by(author)
         }
         Notice::Conflict { path, copy } => {
@@ -42,7 +48,7 @@ pub(super) fn happening(id: &FolderId, root: &Root, notice: Notice) -> Happening
             let text = format!(
                 "{} deletes {files} files at once, which is most of the folder; they are held: \
                  syncctl held ls",
-                peer.short()
+                name_of(peer)
             );
             Happening::folder(id, "held", &text).by(peer)
         }

@@ -463,7 +463,8 @@ impl FolderThread {
         if notice == Notice::Steady {
             stops::is_steady(&self.daemon.ledger, id);
         }
-        self.daemon.tell(notices::happening(id, &self.parts.root, notice));
+        let name_of = |device| self.daemon.name_of(device);
+        self.daemon.tell(notices::happening(id, &self.parts.root, name_of, notice));
     }
 
     /// Tells whether `path` is synced here by the rules.

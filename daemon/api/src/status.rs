@@ -134,7 +134,8 @@ pub struct LeftOut {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeftOutWhy {
-    /// Its rules ignore them.
+    /// Its rules ignore them. A file that lay there before they did is counted from when it has
+    /// changed elsewhere: until then its disk holds it.
     Ignored,
     /// Its disk cannot hold them: two names are one to it, or it takes no such name.
     Unsupported,

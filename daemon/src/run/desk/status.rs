@@ -176,8 +176,7 @@ impl FrontDesk {
     /// Tells how far each device is.
     async fn compare(&self, id: &FolderId, config: &Config, index: &FolderIndex, seen: &mut Seen) {
         let marks = seen.remembered.as_ref().map(|r| r.marks.clone()).unwrap_or_default();
-        let summary = seen.remembered.as_ref().map(|r| r.summary).unwrap_or_default();
-        let (files, ignored) = (summary.files, summary.ignored);
+        let files = seen.remembered.as_ref().map_or(0, |r| r.summary.files);
         let known = seen.remembered.as_ref().map_or(0, |r| r.last);
         let last = seen.inside.as_ref().map_or(known, |inside| inside.last);
         for device in seen.config.devices.clone() {
@@ -201,18 +200,17 @@ impl FrontDesk {
                 connected: self.is_connected(device),
                 in_sync,
                 need_files: if in_sync { 0 } else { lacks },
-                left_out: self.left_out(id, device, ignored),
+                left_out: self.left_out(id, device),
             });
         }
         seen.devices.sort_by(|a, b| (&a.name, &a.device_id).cmp(&(&b.name, &b.device_id)));
     }
 
-    /// Tells what a device leaves out of a folder and why, as far as it has told. What this device
-    /// does not hold either is nothing that the other leaves out.
-    fn left_out(&self, id: &FolderId, device: DeviceId, ignored_here: u64) -> Vec<LeftOut> {
+    /// Tells what a device leaves out of a folder and why, as far as it has told.
+    fn left_out(&self, id: &FolderId, device: DeviceId) -> Vec<LeftOut> {
         let Some(holds) = self.daemon.holds(id, device) else { return Vec::new() };
         let counts = [
-            (LeftOutWhy::Ignored, holds.ignored.saturating_sub(ignored_here)),
+            (LeftOutWhy::Ignored, holds.ignored),
             (LeftOutWhy::Unsupported, holds.unsupported),
             (LeftOutWhy::NotTaken, holds.not_taken),
         ];

@@ -198,6 +198,7 @@ impl Wire {
         self.runtime.spawn(async move {
             let ping = [1; 9];
             while writer.write_all(&ping).await.is_ok() && writer.flush().await.is_ok() {
+                // The beat itself; nobody waits for it.
                 tokio::time::sleep(BEAT).await;
             }
         });

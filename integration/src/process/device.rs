@@ -404,6 +404,7 @@ pub fn run(command: &mut Command, wait_max: Duration) -> Answer {
             child.wait().expect("one's own child can be waited for");
             panic!("{command:?} did not end within {} s", wait_max.as_secs());
         }
+        // Nothing tells when a child ends; asked often at first, since most end at once.
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
     };

@@ -133,6 +133,7 @@ impl Line {
             self.passed_bytes.fetch_add(count as u64, Ordering::SeqCst);
             let rate = self.bytes_per_second.load(Ordering::SeqCst);
             let pause_ns = (count as u64 * 1_000_000_000).checked_div(rate).unwrap_or_default();
+            // This is what makes the line slow.
             thread::sleep(Duration::from_nanos(pause_ns));
             if to.write_all(&piece[..count]).is_err() {
                 break;

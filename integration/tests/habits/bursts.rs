@@ -77,6 +77,7 @@ fn a_checkout_is_staged_whole_before_it_is_seen() {
 fn all_that_comes(device: &Device, branch: &str) -> usize {
     let (mut count, mut grew) = (of_branch(device, branch), Instant::now());
     while count < FILES && grew.elapsed() < Duration::from_secs(5) {
+        // What is counted is that nothing comes any more, of which nothing tells.
         std::thread::sleep(Duration::from_millis(20));
         let now = of_branch(device, branch);
         if now != count {

@@ -58,6 +58,7 @@ fn edit_until(repo: &Path, is_over: &AtomicBool) -> String {
         if is_over.load(Ordering::SeqCst) {
             break;
         }
+        // As fast as an agent edits; whatever it takes, the test waits for what came of it.
         thread::sleep(Duration::from_millis(5));
     }
     text

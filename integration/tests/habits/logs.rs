@@ -31,6 +31,7 @@ fn a_growing_log_follows_and_is_never_seen_torn() {
                     let line = format!("line {lines}: something happened\n");
                     log.write_all(line.as_bytes()).unwrap();
                     lines += 1;
+                    // The pace of the program that logs.
                     thread::sleep(Duration::from_millis(3));
                 }
                 is_over.store(true, Ordering::SeqCst);
@@ -44,6 +45,7 @@ fn a_growing_log_follows_and_is_never_seen_torn() {
                 assert!(now.is_empty() || now.ends_with('\n'), "whole lines: {now:?}");
                 versions += u64::from(now != before);
                 before = now;
+                // Between two looks, for as long as the program logs.
                 thread::sleep(Duration::from_millis(5));
             }
             let lines = writing.join().unwrap();

@@ -8,8 +8,8 @@ use syncd_core::flow::detect::{Found, Look, Seen};
 use syncd_core::flow::settle::Trouble;
 use syncd_core::model::{ContentId, Kind, RelPath, StatKey};
 
-use super::{COSTLY_BYTES, LookReport, Problem, Sink, UNTRUSTED_CTIME};
-use crate::flow::digest::{Digest, DigestError, digest_file};
+use super::{COSTLY_BYTES, LookReport, Problem, Scanner, Sink, UNTRUSTED_CTIME};
+use crate::flow::digest::{Digest, DigestError, digest_file, now_ns};
 use crate::world::disk::{DiskError, Odd, Root};
 
 /// Things told at a time.
@@ -54,6 +54,7 @@ enum What {
 enum Outcome {
     Read(Digest),
     Again,
+    Unclosed,
     Elsewhere,
     Trouble(Trouble),
 }
@@ -86,18 +87,20 @@ impl Batch {
             || (!self.found.is_empty() && self.bytes.saturating_add(bytes) > BYTES_MAX)
     }
 
-    /// Reads what is to be read, tells everything and is empty again.
+    /// Reads what is to be read, tells everything and is empty again. `is_wide`: nothing may have
+    /// been heard of it yet.
     pub(super) fn tell(
         &mut self,
-        root: &Root,
-        window_ns: i64,
+        at: &Scanner<'_>,
+        is_wide: bool,
         report: &mut LookReport,
         sink: &mut dyn Sink,
     ) {
         let items = std::mem::take(&mut self.found);
         let gone = std::mem::take(&mut self.gone);
         self.bytes = 0;
-        let outcomes = read_all(root, &items, window_ns);
+        let mut outcomes = read_all(at.root, &items, at.window_ns);
+        leave_out_unclosed(at, is_wide, &items, &mut outcomes);
         let mut found = Vec::with_capacity(items.len());
         for (item, outcome) in items.into_iter().zip(outcomes) {
             found.extend(item.told(outcome, report, sink));
@@ -128,6 +131,10 @@ impl Item {
                 report.again.push(path);
                 return None;
             }
+            (What::File { .. }, Some(Outcome::Unclosed)) => {
+                report.unclosed.push(path);
+                return None;
+            }
             (What::File { .. }, Some(Outcome::Elsewhere)) => {
                 report.unsupported.push((path, Odd::Mount));
                 return None;
@@ -151,6 +158,35 @@ impl Item {
             sink.blocks(content, blocks);
         }
         Some(Found { path, kind, stat, content })
+    }
+}
+
+/// Takes back what was read of files that another program is still writing, or has gone on writing
+/// since they were read.
+fn leave_out_unclosed(
+    at: &Scanner<'_>,
+    is_wide: bool,
+    items: &[Item],
+    outcomes: &mut [Option<Outcome>],
+) {
+    let read = items.iter().zip(&*outcomes).filter_map(|(item, outcome)| match outcome {
+        Some(Outcome::Read(digest)) => Some((&item.path, &digest.stat)),
+        Some(_) | None => None,
+    });
+    let asked = at.unclosed.ask(at.root, read, (now_ns(), is_wide));
+    for (item, outcome) in items.iter().zip(outcomes) {
+        let Some(Outcome::Read(digest)) = outcome else { continue };
+        match asked.get(&item.path) {
+            None => {}
+            Some(true) => *outcome = Some(Outcome::Unclosed),
+            // Its writer may have been done with it between the reading and the question.
+            Some(false) => {
+                let now = at.root.stat(&item.path).ok().flatten();
+                if now.is_none_or(|now| now.key != digest.stat) {
+                    *outcome = Some(Outcome::Again);
+                }
+            }
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use syncd_core::model::{
 };
 use tempfile::TempDir;
 
-use super::{Links, LookReport, Scanner, Scope, Sink};
+use super::{Links, LookReport, Scanner, Scope, Sink, Unclosed};
 use crate::world::disk::Root;
 
 /// A folder whose index takes what a look tells, as the engine would.
@@ -27,6 +27,7 @@ pub(super) struct Folder {
     pub(super) not_entered: Vec<&'static str>,
     pub(super) window_ns: i64,
     pub(super) links: Links,
+    pub(super) unclosed: Unclosed,
 }
 
 #[derive(Default)]
@@ -81,8 +82,8 @@ impl Folder {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
         let (left_out, not_entered) = (Vec::new(), Vec::new());
-        let (index, links) = (MemIndex::default(), Links::default());
-        Self { dir, root, index, counter: 0, left_out, not_entered, window_ns: 0, links }
+        let (index, links, unclosed) = Default::default();
+        Self { dir, root, index, counter: 0, left_out, not_entered, window_ns: 0, links, unclosed }
     }
 
     pub(super) fn at(&self, name: impl AsRef<[u8]>) -> PathBuf {
@@ -102,11 +103,12 @@ impl Folder {
     }
 
     pub(super) fn look_into(&self, look: &Look, told: &mut Told) -> LookReport {
-        let window_ns = self.window_ns;
-        let links = &self.links;
-        let scanner =
-            Scanner { root: &self.root, known: &self.index, scope: self, window_ns, links };
-        scanner.look(look, told).unwrap()
+        self.scanner().look(look, told).unwrap()
+    }
+
+    pub(super) fn scanner(&self) -> Scanner<'_> {
+        let Self { root, index: known, window_ns, links, unclosed, .. } = self;
+        Scanner { root, known, scope: self, window_ns: *window_ns, links, unclosed }
     }
 
     /// Looks and takes what it tells into the index.

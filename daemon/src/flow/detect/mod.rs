@@ -9,6 +9,7 @@ mod events;
 mod ground;
 mod links;
 mod scan;
+mod unclosed;
 mod verify;
 
 use syncd_core::flow::detect::{Look, Seen};
@@ -20,6 +21,7 @@ pub use arms::Coverage;
 pub use events::{CookieError, Heard, WatchError, Watcher};
 pub use links::Links;
 pub use scan::Scanner;
+pub use unclosed::Unclosed;
 pub use verify::{Rotten, Verified, verify};
 
 use crate::world::disk::Odd;
@@ -89,6 +91,9 @@ pub struct LookReport {
     /// new that the next write might not show. What was found of the latter carries
     /// [`UNTRUSTED_CTIME`].
     pub again: Vec<RelPath>,
+    /// Files that another program is still writing, which were left out: to be looked at when they
+    /// are closed.
+    pub unclosed: Vec<RelPath>,
     /// What could not be looked at because no descriptor or memory was left, in the order of the
     /// walk: to be looked at when there is. Nothing else tells of a change there again.
     pub starved: Vec<Look>,
@@ -98,6 +103,14 @@ pub struct LookReport {
     pub hashed_bytes: u64,
     /// Files whose reading took its time, at least [`COSTLY_BYTES`], with how many bytes it was.
     pub costly: Vec<(RelPath, u64)>,
+}
+
+impl LookReport {
+    /// Tells whether `path` was looked at with all below it.
+    #[must_use]
+    pub fn covers(&self, path: &RelPath) -> bool {
+        self.covered.iter().any(|at| path == at || path.is_below(at))
+    }
 }
 
 /// What is greater takes longer to read than to look at.

@@ -16,7 +16,7 @@ use syncd_core::flow::settle::Trouble;
 use syncd_core::model::{ContentId, Entry, Kind, RelPath, StatKey};
 
 use super::batch::Batch;
-use super::{Links, LookReport, Problem, Scope, Sink, UNTRUSTED_CTIME};
+use super::{Links, LookReport, Problem, Scope, Sink, UNTRUSTED_CTIME, Unclosed};
 use crate::flow::digest::{is_fresh, now_ns};
 use crate::world::disk::{DiskError, Listed, Lstat, Odd, Root, trouble_of};
 
@@ -34,12 +34,16 @@ pub struct Scanner<'a> {
     pub window_ns: i64,
     /// Which files have several names, from look to look.
     pub links: &'a Links,
+    /// Which files are still being written, as far as is known.
+    pub unclosed: &'a Unclosed,
 }
 
 /// One look under way.
 struct Walk<'a, 's> {
     at: Scanner<'a>,
     batch: Batch,
+    /// Whether it comes across files of which nothing may have been heard yet.
+    is_wide: bool,
     report: LookReport,
     sink: &'s mut dyn Sink,
     /// Directories still to be listed, the next one last.
@@ -53,11 +57,12 @@ impl Scanner<'_> {
     /// [`IndexError`] when the index cannot be read. What the disk does is in the report.
     pub fn look(&self, look: &Look, sink: &mut dyn Sink) -> Result<LookReport, IndexError> {
         let report = LookReport { complete: true, ..LookReport::default() };
-        let mut walk = Walk { at: *self, batch: Batch::default(), report, sink, dirs: Vec::new() };
         let (path, mut deep) = match look {
             Look::Path(path) => (path, false),
             Look::Tree(path) => (path, true),
         };
+        let (batch, dirs) = (Batch::default(), Vec::new());
+        let mut walk = Walk { at: *self, batch, is_wide: deep, report, sink, dirs };
         if path.is_root() {
             if deep {
                 self.links.begin_anew();
@@ -290,6 +295,7 @@ impl Walk<'_, '_> {
 
     /// Tells that nothing lies at `path`, if the index held something there.
     fn missing(&mut self, path: &RelPath, entry: Option<&Entry>) -> Result<(), IndexError> {
+        self.at.unclosed.heard(path, true);
         let Some(entry) = entry.filter(|entry| entry.record.is_live()) else { return Ok(()) };
         if entry.record.kind == Kind::Directory {
             let (gone, keeps) = self.lost_below(path)?;
@@ -375,7 +381,7 @@ impl Walk<'_, '_> {
     }
 
     fn tell(&mut self) {
-        self.batch.tell(self.at.root, self.at.window_ns, &mut self.report, self.sink);
+        self.batch.tell(&self.at, self.is_wide, &mut self.report, self.sink);
     }
 }
 

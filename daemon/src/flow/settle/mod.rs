@@ -44,7 +44,7 @@ pub mod trash;
 mod twins;
 mod unplaced;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,6 +57,7 @@ use syncd_core::flow::settle::{SettleError, Ticket, Trouble};
 use syncd_core::model::{AncestorId, ContentId, RelPath};
 use syncd_home::Limits;
 
+use crate::flow::detect::Unclosed;
 use crate::world::disk;
 use disk::{DiskError, Root, system};
 
@@ -114,7 +115,7 @@ struct Inner {
     /// Since when files are waited for that another program has open for writing.
     open_since: Mutex<BTreeMap<RelPath, Instant>>,
     /// Files that were written and not closed since, as far as was heard.
-    unclosed: Mutex<BTreeSet<RelPath>>,
+    unclosed: Unclosed,
     limits: Mutex<Limits>,
     /// Since when these hands work.
     began: Instant,
@@ -194,7 +195,7 @@ impl Hands {
                 in_place: Mutex::new(options.in_place),
                 open_wait: options.open_wait,
                 open_since: Mutex::default(),
-                unclosed: Mutex::default(),
+                unclosed: Unclosed::default(),
                 limits: Mutex::new(options.limits),
                 began: Instant::now(),
                 share: Mutex::new(Pace::with_credit(share::AHEAD_MS)),

@@ -23,6 +23,7 @@ use syncd_core::flow::settle::{Expect, Job, SettleError, Step, Ticket};
 use syncd_core::model::{Kind, RelPath};
 
 use super::{Hands, locked};
+use crate::flow::detect::Unclosed;
 use crate::world::disk::{system, writers};
 
 /// How long a file that another program has open for writing is waited for.
@@ -31,22 +32,11 @@ pub const OPEN_WAIT: Duration = Duration::from_secs(30);
 /// Files of more bytes than this are always asked for.
 const SMALL_BYTES_MAX: u64 = 64 << 10;
 
-/// Most files that are remembered as written and not closed. More at once are a storm, and all
-/// are forgotten.
-const UNCLOSED_MAX: usize = 4_096;
-
 impl Hands {
-    /// Takes note that a file changed; `closed` when its writer is done with it.
-    pub fn heard(&self, path: &RelPath, closed: bool) {
-        let mut unclosed = locked(&self.inner.unclosed);
-        if closed {
-            unclosed.remove(path);
-            return;
-        }
-        if unclosed.len() >= UNCLOSED_MAX {
-            unclosed.clear();
-        }
-        unclosed.insert(path.clone());
+    /// Returns which files were written and not closed since, as far as is known.
+    #[must_use]
+    pub fn unclosed(&self) -> &Unclosed {
+        &self.inner.unclosed
     }
 
     /// Tells whether any of the jobs displaces a file that may be open for writing, so that
@@ -76,7 +66,7 @@ impl Hands {
         for (ticket, path, inode) in displaced {
             if !self.is_among(&open, path, inode) {
                 since.remove(path);
-                self.heard(path, true);
+                self.unclosed().heard(path, true);
             } else if now.duration_since(*since.entry(path.clone()).or_insert(now)) < wait {
                 busy.insert(ticket, SettleError::Busy { path: path.clone() });
             }
@@ -102,7 +92,7 @@ impl Hands {
     /// Returns the inode of the file that a step expects, if that may be open for writing.
     fn may_be_open(&self, path: &RelPath, expect: &Expect) -> Option<u64> {
         let Expect::Known { kind: Kind::File, stat, .. } = expect else { return None };
-        let asked = stat.size > SMALL_BYTES_MAX || locked(&self.inner.unclosed).contains(path);
+        let asked = stat.size > SMALL_BYTES_MAX || self.unclosed().contains(path);
         asked.then_some(stat.inode)
     }
 
@@ -135,36 +125,14 @@ impl Hands {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::process::{Child, Command, Stdio};
 
     use super::super::testing::{Folder, job, path};
     use super::*;
+    use crate::world::disk::writers::Holder;
 
-    /// Another process that has a file open until it is dropped.
-    struct Holder(Child);
-
-    impl Holder {
-        fn of(file: File, writes: bool) -> Self {
-            let mut command = Command::new("sleep");
-            command.arg("600");
-            match writes {
-                true => command.stdout(file),
-                false => command.stdin(file),
-            };
-            Self(command.stderr(Stdio::null()).spawn().unwrap())
-        }
-
-        fn writing(folder: &Folder, name: &str) -> Self {
-            let file = File::options().append(true).open(folder.root().join(name)).unwrap();
-            Self::of(file, true)
-        }
-    }
-
-    impl Drop for Holder {
-        fn drop(&mut self) {
-            self.0.kill().unwrap();
-            self.0.wait().unwrap();
-        }
+    fn writing(folder: &Folder, name: &str) -> Holder {
+        let file = File::options().append(true).open(folder.root().join(name)).unwrap();
+        Holder::of(file, true)
     }
 
     fn busy(folder: &Folder, steps: Vec<Step>) -> Vec<SettleError> {
@@ -193,7 +161,7 @@ mod tests {
             let at = folder.root().join("a");
             let file = File::options().read(!writes).append(writes).open(at).unwrap();
             let holder = Holder::of(file, writes);
-            folder.hands.heard(&path("a"), !unclosed);
+            folder.hands.unclosed().heard(&path("a"), !unclosed);
             let steps = vec![step(&folder, folder.known("a"))];
             let expected = if waits { vec![SettleError::Busy { path: path("a") }] } else { vec![] };
             assert_eq!(busy(&folder, steps.clone()), expected, "{because}");
@@ -208,8 +176,8 @@ mod tests {
     fn what_is_rewritten_in_place_is_not_waited_for() {
         let folder = Folder::new();
         folder.write("a.live", "old");
-        folder.hands.heard(&path("a.live"), false);
-        let _holder = Holder::writing(&folder, "a.live");
+        folder.hands.unclosed().heard(&path("a.live"), false);
+        let _holder = writing(&folder, "a.live");
         let place = folder.place("a.live", folder.known("a.live"), "new");
         assert!(!folder.hands.asks(&[job(1, vec![place.clone()])]));
         assert_eq!(busy(&folder, vec![place]), []);
@@ -219,26 +187,17 @@ mod tests {
     fn the_wait_has_an_end() {
         let folder = Folder::patient_for(Duration::ZERO);
         folder.write("a", "old");
-        folder.hands.heard(&path("a"), false);
-        let _holder = Holder::writing(&folder, "a");
+        folder.hands.unclosed().heard(&path("a"), false);
+        let _holder = writing(&folder, "a");
         let place = folder.place("a", folder.known("a"), "new");
         assert_eq!(busy(&folder, vec![place]), []);
-    }
-
-    #[test]
-    fn what_is_remembered_has_an_end() {
-        let folder = Folder::new();
-        for n in 0..3 * UNCLOSED_MAX {
-            folder.hands.heard(&path(&format!("p{n}")), false);
-            assert!(locked(&folder.hands.inner.unclosed).len() <= UNCLOSED_MAX);
-        }
     }
 
     #[test]
     fn a_displaced_file_is_kept_and_looked_at_for_as_long_as_it_is_open() {
         let folder = Folder::new();
         folder.write("a", "old");
-        let holder = Holder::writing(&folder, "a");
+        let holder = writing(&folder, "a");
         folder.take(vec![folder.place("a", folder.known("a"), "new")]).unwrap();
         folder.hands.set_limits(syncd_home::Limits { history_percent: 0, ..Default::default() });
         let looked_at = || locked(&folder.hands.inner.watched).len();

@@ -7,6 +7,7 @@ use rustix::fd::AsFd;
 use syncd_core::engine::{Event, LookId};
 use syncd_core::flow::detect::{Look, Seen};
 use syncd_core::flow::digest::BlockList;
+use syncd_core::flow::index::IndexError;
 use syncd_core::model::ContentId;
 
 use super::rules::FolderScope;
@@ -41,12 +42,20 @@ fn work(folder: &Folder, parts: &Parts, store: &Store, orders: &Receiver<LookOrd
         Err(_) => COARSE_WINDOW_NS,
     };
     let links = Links::default();
+    let mut has_failed = false;
     while let Ok(order) = orders.recv() {
-        let report = look(folder, parts, store, &order, window_ns, &links);
+        let (report, failed) = look(folder, parts, store, &order, window_ns, &links);
+        if let Some(error) = &failed
+            && !has_failed
+        {
+            tracing::error!(folder = %folder.id(), %error, "the index cannot be read");
+        }
+        has_failed = failed.is_some();
         folder.note(Note::Looked(order.look, report));
     }
 }
 
+/// Looks as it is ordered; with the error that broke it off if the index failed.
 fn look(
     folder: &Folder,
     parts: &Parts,
@@ -54,27 +63,31 @@ fn look(
     order: &LookOrder,
     window_ns: i64,
     links: &Links,
-) -> LookReport {
+) -> (LookReport, Option<IndexError>) {
     let mut whole = LookReport { complete: true, ..LookReport::default() };
     if parts.root.is_in_place().is_err() {
-        return LookReport { broken_off: true, complete: false, ..whole };
+        return (LookReport { broken_off: true, complete: false, ..whole }, None);
     }
     let scope: &Arc<FolderScope> = &parts.scope;
     let (root, known) = (&parts.root, &parts.index);
-    let scanner = Scanner { root, known, scope: &**scope, window_ns, links };
+    let unclosed = parts.hands.unclosed();
+    let scanner = Scanner { root, known, scope: &**scope, window_ns, links, unclosed };
     let mut teller = Teller { folder, store, look: order.look };
+    let mut failed = None;
     for what in &order.what {
         match scanner.look(what, &mut teller) {
             Ok(report) => join(&mut whole, report),
+            // It would fail for the others as well.
             Err(error) => {
-                tracing::error!(folder = %folder.id(), %error, "the index cannot be read");
                 whole.broken_off = true;
+                failed = Some(error);
+                break;
             }
         }
     }
     // The root may have been unmounted under the look: then nothing is gone.
     whole.broken_off |= parts.root.is_in_place().is_err();
-    whole
+    (whole, failed)
 }
 
 fn join(whole: &mut LookReport, part: LookReport) {
@@ -83,6 +96,7 @@ fn join(whole: &mut LookReport, part: LookReport) {
     whole.problems.extend(part.problems);
     whole.unsupported.extend(part.unsupported);
     whole.again.extend(part.again);
+    whole.unclosed.extend(part.unclosed);
     whole.starved.extend(part.starved);
     whole.costly.extend(part.costly);
     whole.covered.extend(part.covered);

@@ -167,9 +167,7 @@ impl Standing {
     /// Takes note of what a look could not look at. What was wrong where it looked is over.
     fn take_problems(&mut self, report: &LookReport) {
         if !self.problems.is_empty() {
-            let is_over =
-                |path: &RelPath| report.covered.iter().any(|at| path == at || path.is_below(at));
-            self.problems.retain(|path, _| !is_over(path));
+            self.problems.retain(|path, _| !report.covers(path));
         }
         for problem in &report.problems {
             let text = (problem.what.clone(), problem.advice.to_owned());

@@ -1,6 +1,7 @@
 //! The loop around one folder's engine.
 
 mod ending;
+mod flushing;
 pub(super) mod ruling;
 mod tidying;
 
@@ -16,6 +17,7 @@ use syncd_core::model::{DeviceId, RelPath, Role, Seq, Tick};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
+use self::flushing::Settling;
 use super::looks::LookOrder;
 use super::settles::PersistOrder;
 use super::worker::Worker;
@@ -48,15 +50,6 @@ pub(super) struct Workers {
     pub(super) syncs: Worker<Seq>,
     /// Hears of changes; `None` where nothing can be watched.
     pub(super) watcher: Option<Watcher>,
-}
-
-/// Somebody who waits until all that happened is in the index and durable.
-struct Settling {
-    cookie: Option<u64>,
-    /// Looks that were under way, or came of the cookie.
-    looks: Vec<LookId>,
-    seq: Option<Seq>,
-    done: oneshot::Sender<Seq>,
 }
 
 /// One folder's thread: the engine and all that moves it.
@@ -314,6 +307,9 @@ impl FolderThread {
     }
 
     fn order_look(&mut self, look: LookId, what: Vec<Look>) {
+        for settling in &mut self.settlings {
+            settling.ordered(look, &what);
+        }
         self.looking.push(look);
         self.folder.with_standing(|s| s.scanning += 1);
         self.send_or_fail(|w| w.looks.order(LookOrder { look, what }));
@@ -344,6 +340,9 @@ impl FolderThread {
         for path in &report.again {
             self.debouncer.touched(path, Hint::Again, now);
         }
+        for path in &report.unclosed {
+            self.debouncer.touched(path, Hint::Open, now);
+        }
         self.starved.extend(report.starved.iter().cloned());
         self.folder.with_standing(|s| {
             s.scanning = s.scanning.saturating_sub(1);
@@ -358,7 +357,7 @@ impl FolderThread {
             let _ = done.send(report.clone());
         }
         for settling in &mut self.settlings {
-            settling.looks.retain(|other| *other != look);
+            settling.looked(look, &report);
         }
     }
 
@@ -367,7 +366,7 @@ impl FolderThread {
             Heard::Touched { path, hint } => {
                 let now = self.now();
                 self.debouncer.touched(&path, hint, now);
-                self.parts.hands.heard(&path, hint == Hint::Closed);
+                self.parts.hands.unclosed().heard(&path, hint == Hint::Closed);
                 if self.parts.scope.is_read_here(&path) {
                     self.read_rules();
                 }
@@ -385,51 +384,6 @@ impl FolderThread {
                 }
             }
         }
-    }
-
-    /// Begins to wait, for `done`, until all that happened is in the index and durable: first
-    /// for a cookie that proves the watcher's queue, then for the looks that came of it.
-    fn settle(&mut self, done: oneshot::Sender<Seq>) {
-        let whole = self.folder.with_standing(|s| s.unwatched.is_none());
-        let cookie = self.workers.watcher.as_ref().filter(|_| whole).and_then(|w| w.cookie().ok());
-        self.settlings.push(Settling { cookie, looks: self.looking.clone(), seq: None, done });
-        if cookie.is_none() {
-            // What nobody watched may have gone in any way: the brake applies.
-            let look = self.begin_look(Cause::Scanned, vec![Look::Tree(RelPath::root())]);
-            if let Some(settling) = self.settlings.last_mut() {
-                settling.looks.push(look);
-            }
-        }
-    }
-
-    /// Looks at once at all that the debouncer still holds back.
-    fn flush_debouncer(&mut self, at: usize) {
-        let due = self.debouncer.all(self.now());
-        let mut looks = self.looking.clone();
-        if !due.is_empty() {
-            let what = due.into_iter().map(|due| due.look).collect();
-            looks.push(self.begin_look(Cause::Watched, what));
-        }
-        self.settlings[at].looks.extend(looks);
-    }
-
-    fn answer_settlings(&mut self) {
-        let last = self.engine.last_seq();
-        let durable = self.engine.durable_seq();
-        let mut waiting = Vec::new();
-        for mut settling in std::mem::take(&mut self.settlings) {
-            let is_seen = settling.cookie.is_none() && settling.looks.is_empty();
-            if is_seen && self.starved.is_empty() && settling.seq.is_none() {
-                settling.seq = Some(last);
-            }
-            match settling.seq {
-                // Whoever asked may have gone.
-                Some(seq) if durable >= seq => drop(settling.done.send(seq)),
-                _ if settling.done.is_closed() => {}
-                _ => waiting.push(settling),
-            }
-        }
-        self.settlings = waiting;
     }
 
     /// Tells the engine what the settings say of the folder, and of a join that is not over.

@@ -97,3 +97,29 @@ mod walk {
         byte.is_ascii_digit()
     }
 }
+
+/// Another process that has a file open until it is dropped.
+#[cfg(test)]
+pub(crate) struct Holder(std::process::Child);
+
+#[cfg(test)]
+impl Holder {
+    /// Hands a file to a process: as what it writes to, or as what it reads.
+    pub(crate) fn of(file: std::fs::File, writes: bool) -> Self {
+        let mut command = std::process::Command::new("sleep");
+        command.arg("600");
+        match writes {
+            true => command.stdout(file),
+            false => command.stdin(file),
+        };
+        Self(command.stderr(std::process::Stdio::null()).spawn().unwrap())
+    }
+}
+
+#[cfg(test)]
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}

@@ -334,9 +334,7 @@ fn another_file_system_is_not_entered_and_hides_what_was_known() {
     folder.write("proc/version", "known from before the mount");
     folder.learn(&tree());
     let root = Root::open(std::path::Path::new("/")).unwrap();
-    let known = &folder.index;
-    let links = &Links::default();
-    let scanner = Scanner { root: &root, known, scope: &OnlyProc, window_ns: 0, links };
+    let scanner = Scanner { root: &root, scope: &OnlyProc, ..folder.scanner() };
     for look in [tree(), Look::Tree(path("proc")), Look::Path(path("proc/version"))] {
         let mut told = Told::default();
         let report = scanner.look(&look, &mut told).unwrap();
@@ -384,8 +382,8 @@ fn what_cannot_be_read_is_a_problem_and_never_gone() {
                 true
             }
         }
-        let links = &Links::default();
-        let scanner = Scanner { root: &root, known: &index, scope: &All, window_ns: 0, links };
+        let folder = Folder::new();
+        let scanner = Scanner { root: &root, known: &index, scope: &All, ..folder.scanner() };
         let mut told = Told::default();
         let report = scanner.look(&tree(), &mut told).unwrap();
         let (seen, found) = (told.gone_names(), told.found_names());
@@ -433,8 +431,7 @@ fn a_single_file_folder_sees_its_one_name() {
     let folder = Folder::new();
     let id = syncd_core::model::FolderId::parse("f").unwrap();
     let root = Root::open_single(dir.path(), b"one", &id).unwrap();
-    let (known, links) = (&folder.index, &Links::default());
-    let scanner = Scanner { root: &root, known, scope: &folder, window_ns: 0, links };
+    let scanner = Scanner { root: &root, ..folder.scanner() };
     for (look, names) in [
         (tree(), &["file"][..]),
         (Look::Path(path("file")), &["file"]),

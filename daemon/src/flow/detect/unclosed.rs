@@ -1,0 +1,197 @@
+//! Files that a program is still writing: what is read of one between its creation and its close
+//! is nobody's version.
+//!
+//! The watcher tells of writes and of closes, later than they happen. So a file that was heard of
+//! as written and not closed since, or that a look at a whole directory finds so new that nothing
+//! may have been heard of it yet, is asked for after it was read: does another process have it
+//! open for writing? Then it is left out, and looked at when it is closed, at the latest
+//! [`CLOSE_WAIT_MS_MAX`] after it was first heard of. A file that is held open for longer, as logs
+//! are, is then taken up whenever it was written to.
+//!
+//! To ask the kernel takes milliseconds on a machine with hundreds of processes. What a program
+//! saved and closed is not asked for when it is looked at alone: an edit waits for nothing.
+//!
+//! RACE: of other users' processes nothing is known unless the daemon runs as root, and of files
+//! that are only mapped nothing at all. Those are taken up as they are found.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use syncd_core::flow::detect::CLOSE_WAIT_MS_MAX;
+use syncd_core::model::{RelPath, StatKey};
+
+use crate::world::disk::{Root, writers};
+
+/// Most files that are remembered. More at once are a storm, and all are forgotten.
+const REMEMBERED_MAX: usize = 4_096;
+
+/// A file that changed longer ago is not new to a look: what happened to it was heard.
+const NEW_NS: i64 = 2_000_000_000;
+
+/// Files that were written and not closed since, as far as is known. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Unclosed {
+    files: Arc<Mutex<BTreeMap<RelPath, Written>>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    /// Since when it is waited for.
+    since: Instant,
+    /// Whether it was found open, and not only heard of: a change of its mode is heard too.
+    is_open: bool,
+}
+
+impl Unclosed {
+    /// Takes note that a file changed; `closed` when its writer is done with it, or it is gone.
+    pub fn heard(&self, path: &RelPath, closed: bool) {
+        let mut files = self.files();
+        if closed {
+            files.remove(path);
+            return;
+        }
+        if files.len() >= REMEMBERED_MAX {
+            files.clear();
+        }
+        let now = Instant::now();
+        let file = files.entry(path.clone()).or_insert(Written { since: now, is_open: false });
+        if !file.is_open && !file.is_waited_for() {
+            file.since = now;
+        }
+    }
+
+    /// Tells whether it was written and not closed since, as far as is known.
+    #[must_use]
+    pub fn contains(&self, path: &RelPath) -> bool {
+        self.files().contains_key(path)
+    }
+
+    /// Asks for those of the files that were just read, each with what `stat` said then, that may
+    /// still be written: which they are, and whether another process has them open for writing.
+    /// `unheard`: they were come across at `now_ns`, whatever the watcher told.
+    pub(super) fn ask<'a>(
+        &self,
+        root: &Root,
+        read: impl Iterator<Item = (&'a RelPath, &'a StatKey)>,
+        (now_ns, unheard): (i64, bool),
+    ) -> BTreeMap<RelPath, bool> {
+        let is_new = |stat: &StatKey| (now_ns - stat.ctime_ns).abs() < NEW_NS;
+        let doubtful: Vec<_> = read
+            .filter(|(path, stat)| match self.files().get(*path) {
+                Some(file) => file.is_waited_for(),
+                None => unheard && is_new(stat),
+            })
+            .collect();
+        if doubtful.is_empty() {
+            return BTreeMap::new();
+        }
+        let inodes = doubtful.iter().map(|(_, stat)| stat.inode).collect();
+        let open = writers::open_for_writing(&inodes);
+        let device = root.device_inode().0;
+        let mut asked = BTreeMap::new();
+        for (path, stat) in doubtful {
+            let is_open = open.contains(&(device, stat.inode));
+            self.heard(path, !is_open);
+            if is_open {
+                self.files().entry(path.clone()).and_modify(|file| file.is_open = true);
+            }
+            asked.insert(path.clone(), is_open);
+        }
+        asked
+    }
+
+    fn files(&self) -> MutexGuard<'_, BTreeMap<RelPath, Written>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Written {
+    fn is_waited_for(&self) -> bool {
+        self.since.elapsed() < Duration::from_millis(CLOSE_WAIT_MS_MAX)
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use syncd_core::flow::detect::Look;
+
+    use super::super::ground::Folder;
+    use super::*;
+    use crate::world::disk::writers::Holder;
+
+    fn path(name: &str) -> RelPath {
+        RelPath::parse(name).unwrap()
+    }
+
+    /// Lets the wait for a file be over.
+    fn expire(unclosed: &Unclosed, name: &str) {
+        let long_ago = Duration::from_millis(CLOSE_WAIT_MS_MAX);
+        unclosed.files().entry(path(name)).and_modify(|file| file.since -= long_ago);
+    }
+
+    #[test]
+    fn what_another_program_is_writing_is_left_out_until_it_is_closed_or_held_for_long() {
+        let (one, all) = (|| Look::Path(path("f")), || Look::Tree(RelPath::root()));
+        let (written, closed) = (Some(false), Some(true));
+        for (look, heard, is_open, left_out, because) in [
+            (one(), written, true, true, "between its creation and its close"),
+            (one(), written, false, false, "nobody has it open: a mode was changed"),
+            (one(), closed, true, false, "a save is not asked for; whoever else has it open"),
+            (all(), written, true, true, "a look at all comes by at that moment"),
+            (all(), None, true, true, "so early that nothing was heard of it yet"),
+            (all(), None, false, false, "it is new, and whole"),
+        ] {
+            let folder = Folder::new();
+            folder.write("f", "some of it");
+            let file = File::options().append(true).open(folder.at("f")).unwrap();
+            let holder = is_open.then(|| Holder::of(file, true));
+            if let Some(closed) = heard {
+                folder.unclosed.heard(&path("f"), closed);
+            }
+            let (report, told) = folder.look(&look);
+            assert_eq!(report.unclosed == [path("f")], left_out, "{because}");
+            assert_eq!(told.found_names() == ["f"], !left_out, "{because}");
+            assert_eq!(folder.unclosed.contains(&path("f")), left_out, "{because}: remembered");
+            if left_out {
+                expire(&folder.unclosed, "f");
+                folder.unclosed.heard(&path("f"), false);
+                let (report, told) = folder.look(&look);
+                assert_eq!((report.unclosed.len(), told.found_names().len()), (0, 1), "a log");
+                folder.unclosed.heard(&path("f"), true);
+                folder.unclosed.heard(&path("f"), false);
+                assert_eq!(folder.look(&look).0.unclosed, [path("f")], "opened anew");
+            }
+            drop(holder);
+            assert_eq!(folder.look(&all()).0.unclosed, [], "{because}: closed, heard or not");
+        }
+    }
+
+    #[test]
+    fn a_write_long_after_another_change_is_waited_for_anew() {
+        let folder = Folder::new();
+        let unclosed = &folder.unclosed;
+        unclosed.heard(&path("f"), false);
+        folder.look(&Look::Path(path("f")));
+        assert!(!unclosed.contains(&path("f")), "it was deleted");
+        unclosed.heard(&path("f"), false);
+        expire(unclosed, "f");
+        unclosed.heard(&path("f"), false);
+        folder.write("f", "some of it");
+        let file = File::options().append(true).open(folder.at("f")).unwrap();
+        let _holder = Holder::of(file, true);
+        assert_eq!(folder.look(&Look::Path(path("f"))).0.unclosed, [path("f")]);
+    }
+
+    #[test]
+    fn what_is_remembered_has_an_end() {
+        let unclosed = Unclosed::default();
+        for n in 0..3 * REMEMBERED_MAX {
+            unclosed.heard(&path(&format!("p{n}")), false);
+            assert!(unclosed.files().len() <= REMEMBERED_MAX);
+        }
+    }
+}

@@ -10,6 +10,8 @@ use syncd_core::model::DeviceId;
 pub enum Ailment {
     /// The settings were changed to something that cannot be used; the last good ones hold.
     Settings,
+    /// Folders were added or moved in the settings in a way that cannot be used.
+    Folders,
     /// The disk of the home does not take what must be kept.
     Home,
     /// It does not listen where the settings say.

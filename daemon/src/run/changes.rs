@@ -7,11 +7,14 @@ use syncd_api::sentence;
 use syncd_home::{Config, FolderConfig, Listen, Rates};
 use tokio::time::MissedTickBehavior;
 
-use super::folder::take_settings;
+use super::desk::FrontDesk;
 use super::{Ailment, Daemon};
 use crate::flow::index::Failure;
 use crate::world::net::{Rate, RateLimits};
 use crate::world::spare;
+
+/// What is said when no folder of the settings is refused any more.
+const FOLDERS_WELL: &str = "all folders of the settings are used";
 
 /// How often the settings file and the clocks are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -24,7 +27,7 @@ const ROOM_BYTES: usize = 16 << 20;
 const SLEEP_MIN: Duration = Duration::from_millis(500);
 
 /// Watches the settings and the clocks until the daemon ends.
-pub(super) async fn watch(daemon: Arc<Daemon>) {
+pub(super) async fn watch(daemon: Arc<Daemon>, desk: Arc<FrontDesk>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut taken, mut last) = (stamp_of(&daemon), stamp_of(&daemon));
@@ -43,7 +46,7 @@ pub(super) async fn watch(daemon: Arc<Daemon>) {
         // Read once they rest: an editor may be in the middle of writing them.
         if newest == last && newest != taken {
             taken = newest;
-            reload(&daemon).await;
+            reload(&daemon, &desk).await;
         }
         last = newest;
     }
@@ -113,9 +116,9 @@ fn stamp_of(daemon: &Daemon) -> Option<(std::time::SystemTime, u64)> {
     Some((meta.modified().ok()?, meta.len()))
 }
 
-/// Takes settings that were changed by hand or by another program, as far as a running daemon
-/// can; bad ones change nothing, and missing ones do not mean that all is to be forgotten.
-async fn reload(daemon: &Arc<Daemon>) {
+/// Takes settings that were changed by hand or by another program; bad ones change nothing, and missing ones do not mean that all is to be forgotten.
+async fn reload(daemon: &Arc<Daemon>, desk: &FrontDesk) {
+    let _turn = desk.turn().await;
     let remedy = "syncd goes on with the last good settings until that is mended";
     if stamp_of(daemon).is_none() {
         let what = format!("the settings {} are gone", daemon.home.config_path().display());
@@ -133,7 +136,11 @@ async fn reload(daemon: &Arc<Daemon>) {
     if config.listen == before.listen {
         daemon.heal(Ailment::Listening, "it listens where the settings say");
     }
-    if config == before {
+    let is_used = |settings: &FolderConfig| {
+        daemon.folder(&settings.id).is_some_and(|folder| folder.config() == *settings)
+    };
+    if config == before && config.folders.iter().all(is_used) {
+        daemon.heal(Ailment::Folders, FOLDERS_WELL);
         return;
     }
     let mut listen = config.listen.clone();
@@ -159,37 +166,17 @@ async fn reload(daemon: &Arc<Daemon>) {
             daemon.ailments.clear(Ailment::Clock(device.id));
         }
     }
-    let folders = take_folders(daemon, &config.folders, &before.folders).await;
-    tracing::info!("the settings were read again");
-    daemon.set_config(Config { folders, listen, ..config });
-}
-
-/// Takes what was changed of folders, as far as a running daemon can, and returns the settings
-/// that hold from now on.
-async fn take_folders(
-    daemon: &Arc<Daemon>,
-    now: &[FolderConfig],
-    before: &[FolderConfig],
-) -> Vec<FolderConfig> {
-    let mut held = Vec::with_capacity(before.len());
-    let is_same = |a: &FolderConfig, b: &FolderConfig| a.id == b.id && a.path == b.path;
-    let mut later = now.iter().any(|new| !before.iter().any(|old| is_same(old, new)));
-    for old in before {
-        let Some(new) = now.iter().find(|new| is_same(old, new)) else {
-            later = true;
-            held.push(old.clone());
-            continue;
-        };
-        if let Some(folder) = daemon.folder(&new.id).filter(|_| new != old) {
-            take_settings(daemon, &folder, new.clone()).await;
+    daemon.set_config(Config { folders: before.folders, listen, ..config.clone() });
+    let (folders, troubles) = desk.take_folders(&config.folders).await;
+    match troubles.is_empty() {
+        true => daemon.heal(Ailment::Folders, FOLDERS_WELL),
+        false => {
+            let what = format!("the changed settings are used in part: {}", troubles.join("; "));
+            let path = daemon.home.config_path();
+            let remedy = format!("mend it in {}; all else goes on", path.display());
+            daemon.ail(Ailment::Folders, &what, &remedy);
         }
-        held.push(new.clone());
     }
-    if later {
-        tracing::warn!(
-            "folders that were added, removed or moved in the settings file count from the next \
-             start"
-        );
-    }
-    held
+    tracing::info!("the settings were read again");
+    daemon.set_config(Config { folders, ..daemon.config() });
 }

@@ -114,17 +114,22 @@ pub async fn run(home: Home) -> anyhow::Result<Ended> {
     let control = open_control(&lock, &home, &config).await?;
     spare::fill();
     tokio::spawn(listen(Arc::clone(&daemon), events));
-    tokio::spawn(changes::watch(Arc::clone(&daemon)));
+    let desk = Arc::new(FrontDesk::new(Arc::clone(&daemon)));
+    tokio::spawn(changes::watch(Arc::clone(&daemon), Arc::clone(&desk)));
     notify(&[NotifyState::Ready]);
     watchdog();
     tracing::info!(device = %daemon.me, home = %home.dir().display(), "syncd is running");
-    let ended = serve(&daemon, control).await?;
+    let ended = serve(&daemon, desk, control).await?;
     drop(lock);
     Ok(ended)
 }
 
 /// Answers until told to stop, then ends the daemon in order.
-async fn serve(daemon: &Arc<Daemon>, control: Control) -> anyhow::Result<Ended> {
+async fn serve(
+    daemon: &Arc<Daemon>,
+    desk: Arc<FrontDesk>,
+    control: Control,
+) -> anyhow::Result<Ended> {
     let is_anew = AtomicBool::new(false);
     let stop = async {
         tokio::select! {
@@ -133,7 +138,6 @@ async fn serve(daemon: &Arc<Daemon>, control: Control) -> anyhow::Result<Ended> 
             () = daemon.anew.notified() => is_anew.store(true, Ordering::Relaxed),
         }
     };
-    let desk = Arc::new(FrontDesk::new(Arc::clone(daemon)));
     control.serve(desk, spare::give_up_one, stop).await?;
     // A store or a lane that waits for a failed disk must not hold up the end: a little after the
     // folders had their time.

@@ -106,6 +106,70 @@ fn patterns_count_at_once() {
     assert!(pair.devbox.path("b").exists() && !pair.devbox.path("a.log").exists());
 }
 
+/// Takes the part about the first folder out of the settings.
+fn folder_part(text: &str) -> &str {
+    let at = text.find("[[folder]]").unwrap();
+    let rest = &text[at..];
+    let end = rest[1..].find("[[").map_or(rest.len(), |end| end + 1);
+    &rest[..end]
+}
+
+#[test]
+fn folders_that_are_written_into_the_settings_by_hand_count_at_once() {
+    let pair = Pair::new();
+    write(&pair.laptop.path("f"), "first");
+    pair.agree();
+    let edit = |text: &str| fs::write(pair.laptop.home().join("config.toml"), text).unwrap();
+    let ids = |device: &Device| -> Vec<String> {
+        let folders = device.json(&["folder", "ls"]);
+        let ids = folders.as_array().unwrap().iter();
+        ids.map(|folder| folder["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let await_ids = |expected: &[&str]| {
+        eventually(SHOWS_MAX, &format!("the folders are {expected:?}"), || {
+            let found = ids(&pair.laptop);
+            if found == expected { Ok(()) } else { Err(format!("{found:?}")) }
+        });
+    };
+    let whole = settings(&pair.laptop);
+    let part = folder_part(&whole);
+    edit(&whole.replace(part, ""));
+    await_ids(&[]);
+    assert_eq!(fs::read_to_string(pair.laptop.path("f")).unwrap(), "first", "its files stay");
+    edit(&whole);
+    await_ids(&[FOLDER]);
+    write(&pair.laptop.path("f"), "it goes on where it was");
+    await_text(&pair.devbox.path("f"), "it goes on where it was");
+
+    let id = format!("\"{FOLDER}\"");
+    let (other, inside) = (pair.aside("other"), pair.laptop.path("inside"));
+    fs::create_dir(&inside).unwrap();
+    write(&other.join("x"), "x");
+    let at = pair.laptop.root().display().to_string();
+    let second =
+        |path: &Path| part.replace(&id, "\"second\"").replace(&at, &path.display().to_string());
+    edit(&format!("{whole}\n{}", second(&inside)));
+    eventually(SHOWS_MAX, "a bad folder is told", || {
+        let problems = pair.laptop.json(&["status"])["problems"].to_string();
+        let is_told = problems.contains("'second'") && problems.contains("lies in the folder");
+        if is_told { Ok(()) } else { Err(problems) }
+    });
+    assert_eq!(ids(&pair.laptop), [FOLDER], "and not used");
+    edit(&format!("{whole}\n{}", second(&other)));
+    await_ids(&["second", FOLDER]);
+    let told = pair.laptop.json(&["status"])["problems"].clone();
+    assert_eq!(told, serde_json::json!([]), "it is mended");
+    let place = pair.aside("second-place");
+    pair.devbox.ok(&["folder", "accept", "second", &place.display().to_string()]);
+    await_text(&place.join("x"), "x");
+
+    let moved = pair.aside("moved");
+    fs::rename(&other, &moved).unwrap();
+    edit(&format!("{whole}\n{}", second(&moved)));
+    write(&moved.join("x"), "moved");
+    await_text(&place.join("x"), "moved");
+}
+
 /// Returns how many bytes a device's daemon has read so far, as the kernel counts them.
 fn bytes_read(device: &Device) -> u64 {
     let text = fs::read_to_string(format!("/proc/{}/io", device.pid())).unwrap();

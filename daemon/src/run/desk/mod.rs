@@ -10,6 +10,7 @@ mod add;
 mod compare;
 mod conflicts;
 mod devices;
+mod edited;
 mod events;
 mod flush;
 mod folders;

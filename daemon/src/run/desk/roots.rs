@@ -46,7 +46,7 @@ impl FrontDesk {
     }
 
     /// Ends a folder's thread and waits until it has ended.
-    async fn end(&self, folder: &Folder) -> Result<(), ApiError> {
+    pub(super) async fn end(&self, folder: &Folder) -> Result<(), ApiError> {
         self.daemon.remove_folder(folder.id());
         // A thread that has ended answers nothing; one that still works answers.
         let ended = async { while folder.ask(|_| ()).await.is_some() {} };

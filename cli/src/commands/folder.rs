@@ -58,12 +58,12 @@ enum Action {
     Set(Set),
     /// Tell syncd that a folder's root lies elsewhere now
     ///
-    /// A single file has no root of its own: end it with 'folder rm', move it, and take it again
-    /// with 'folder accept'.
+    /// A directory is moved first, by its user. A single file is moved by this command: had it
+    /// gone before, it would have been deleted everywhere.
     Move {
         /// The folder's id
         id: String,
-        /// Where the root lies now
+        /// Where the root lies now, or where a single file is to lie
         path: PathBuf,
     },
     /// Make this device's files win everywhere, in a folder that only sends

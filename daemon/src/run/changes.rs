@@ -116,7 +116,8 @@ fn stamp_of(daemon: &Daemon) -> Option<(std::time::SystemTime, u64)> {
     Some((meta.modified().ok()?, meta.len()))
 }
 
-/// Takes settings that were changed by hand or by another program; bad ones change nothing, and missing ones do not mean that all is to be forgotten.
+/// Takes settings that were changed by hand or by another program; bad ones change nothing, and
+/// missing ones do not mean that all is to be forgotten.
 async fn reload(daemon: &Arc<Daemon>, desk: &FrontDesk) {
     let _turn = desk.turn().await;
     let remedy = "syncd goes on with the last good settings until that is mended";

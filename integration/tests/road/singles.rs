@@ -254,26 +254,67 @@ fn into_a_directory_it_goes_under_the_name_that_it_has_elsewhere() {
 }
 
 #[test]
-fn in_another_directory_it_is_taken_anew() {
-    let shared = Shared::new();
-    let devbox = &shared.pair.devbox;
-    let moved = devbox.path("another/memo.md");
-    fs::create_dir_all(moved.parent().unwrap()).unwrap();
-    fs::copy(&shared.there, &moved).unwrap();
-    let path = moved.display().to_string();
-    let refused = devbox.ctl(&["folder", "move", ID, &path]);
+fn it_is_moved_to_another_directory_with_all_that_belongs_to_it() {
+    let mut shared = Shared::new();
+    fs::write(&shared.here, "second").unwrap();
+    shared.both_hold("second");
+    let move_to =
+        |path: &Path| shared.pair.devbox.ctl(&["folder", "move", ID, &path.display().to_string()]);
+    let trash = |path: &str| {
+        let listed = shared.pair.devbox.json(&["trash", "ls"]);
+        let texts = listed.as_array().unwrap().iter().map(|entry| entry["path"].clone());
+        texts.filter(|found| found == path).count()
+    };
+    let before = trash("memo.md");
+    assert!(before > 0, "the first version is in the trash");
+    let (nowhere, another) =
+        (shared.pair.devbox.path("nowhere/x.md"), shared.pair.devbox.path("another"));
+    let refused = move_to(&nowhere);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("make it first"), "{}", refused.stderr);
+    write(&another.join("memo.md"), "somebody's");
+    let refused = move_to(&another.join("memo.md"));
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("lies there already"), "{}", refused.stderr);
+    assert_eq!(read(&shared.there), "second", "it stays where it was");
+    fs::remove_file(another.join("memo.md")).unwrap();
+
+    // Into a directory, under its own name.
+    let moved = move_to(&another);
+    assert_eq!(moved.code, 0, "{}", moved.stderr);
+    assert!(!shared.there.exists(), "it is moved, not copied");
+    assert!(!shared.there.with_file_name(".syncd").exists(), "nothing of ours is left behind");
+    assert_eq!(trash("memo.md"), before, "its trash came with it");
+    // Under another name.
+    let last = another.join("renamed.txt");
+    let moved = move_to(&last);
+    assert_eq!(moved.code, 0, "{}", moved.stderr);
+    shared.there = last;
+    shared.both_hold("second");
+    for (device, mine, _) in shared.sides() {
+        fs::write(mine, device.name()).unwrap();
+        shared.both_hold(device.name());
+        assert_eq!(device.status(ID)["conflicts"], 0, "{}", device.name());
+    }
+}
+
+#[test]
+fn what_its_user_has_moved_already_is_taken_if_it_is_the_file() {
+    let mut shared = Shared::new();
+    let place = shared.pair.devbox.path("another");
+    fs::create_dir_all(&place).unwrap();
+    let (right, wrong) = (place.join("memo.md"), place.join("wrong.md"));
+    fs::rename(&shared.there, &right).unwrap();
+    fs::write(&wrong, "of another matter").unwrap();
+    let path = wrong.display().to_string();
+    let refused = shared.pair.devbox.ctl(&["folder", "move", ID, &path]);
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     let steps = format!("folder rm {ID}, then: syncctl folder accept {ID} {path}");
     assert!(refused.stderr.contains(&steps), "{}", refused.stderr);
-    devbox.ok(&["folder", "rm", ID]);
-    eventually(SHOWS_MAX, "it can be taken again", || {
-        let taken = devbox.ctl(&["folder", "accept", ID, &path]);
-        if taken.code == 0 { Ok(()) } else { Err(taken.stderr) }
-    });
+    shared.pair.devbox.ok(&["folder", "move", ID, &right.display().to_string()]);
+    shared.there = right;
+    shared.both_hold("first");
     fs::write(&shared.here, "edited").unwrap();
-    eventually(SHOWS_MAX, "edits arrive in the other place", || {
-        let found = read(&moved);
-        if found == "edited" { Ok(()) } else { Err(found) }
-    });
-    assert_eq!(read(&shared.there), "first", "what was taken before stays as it was");
+    shared.both_hold("edited");
+    assert_eq!(read(&wrong), "of another matter");
 }

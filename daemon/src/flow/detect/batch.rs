@@ -254,3 +254,7 @@ fn read(root: &Root, item: &Item, window_ns: i64) -> Option<Outcome> {
         Err(error @ DiskError::Refused { .. }) => Outcome::Trouble(error.trouble()),
     })
 }
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests;

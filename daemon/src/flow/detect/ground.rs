@@ -14,8 +14,8 @@ use syncd_core::model::{
 };
 use tempfile::TempDir;
 
-use super::{Links, LookReport, Scanner, Scope, Sink, Unclosed};
-use crate::world::disk::Root;
+use super::{Links, LookReport, Scanner, Scope, Sink};
+use crate::world::disk::{Root, Unclosed};
 
 /// A folder whose index takes what a look tells, as the engine would.
 pub(super) struct Folder {

@@ -9,7 +9,6 @@ mod events;
 mod ground;
 mod links;
 mod scan;
-mod unclosed;
 mod verify;
 
 use syncd_core::flow::detect::{Look, Seen};
@@ -21,7 +20,6 @@ pub use arms::Coverage;
 pub use events::{CookieError, Heard, WatchError, Watcher};
 pub use links::Links;
 pub use scan::Scanner;
-pub use unclosed::Unclosed;
 pub use verify::{Rotten, Verified, verify};
 
 use crate::world::disk::Odd;

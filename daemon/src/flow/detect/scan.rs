@@ -16,9 +16,9 @@ use syncd_core::flow::settle::Trouble;
 use syncd_core::model::{ContentId, Entry, Kind, RelPath, StatKey};
 
 use super::batch::Batch;
-use super::{Links, LookReport, Problem, Scope, Sink, UNTRUSTED_CTIME, Unclosed};
+use super::{Links, LookReport, Problem, Scope, Sink, UNTRUSTED_CTIME};
 use crate::flow::digest::{is_fresh, now_ns};
-use crate::world::disk::{DiskError, Listed, Lstat, Odd, Root, trouble_of};
+use crate::world::disk::{DiskError, Listed, Lstat, Odd, Root, Unclosed, trouble_of};
 
 /// Looks at one folder's root.
 #[derive(Clone, Copy)]

@@ -18,6 +18,7 @@
 //! pull → **settle** → detect (which sees our own write and knows it by its stat)
 
 mod bases;
+mod carry;
 mod check;
 #[doc(hidden)]
 pub mod decoders;
@@ -57,11 +58,11 @@ use syncd_core::flow::settle::{SettleError, Ticket, Trouble};
 use syncd_core::model::{AncestorId, ContentId, RelPath};
 use syncd_home::Limits;
 
-use crate::flow::detect::Unclosed;
 use crate::world::disk;
-use disk::{DiskError, Root, system};
+use disk::{DiskError, Root, Unclosed, system};
 
 pub use bases::{BASE_BYTES_MAX, Base, is_text};
+pub use carry::{CarryError, carry};
 pub use late::LateWrite;
 pub use open::OPEN_WAIT;
 pub use restart::Recovered;

@@ -23,8 +23,7 @@ use syncd_core::flow::settle::{Expect, Job, SettleError, Step, Ticket};
 use syncd_core::model::{Kind, RelPath};
 
 use super::{Hands, locked};
-use crate::flow::detect::Unclosed;
-use crate::world::disk::{system, writers};
+use crate::world::disk::{Unclosed, system, writers};
 
 /// How long a file that another program has open for writing is waited for.
 pub const OPEN_WAIT: Duration = Duration::from_secs(30);

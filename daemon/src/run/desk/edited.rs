@@ -1,7 +1,7 @@
 //! Folders that were added, moved, changed or removed in the settings file by hand.
 //!
-//! What is written there holds as it would after a restart, at once. A folder that cannot be used as
-//! it is written there stays as it was, and the others go on.
+//! What is written there holds as it would after a restart, at once. A folder that cannot be used
+//! as it is written there stays as it was, and the others go on.
 
 use syncd_api::ApiError;
 use syncd_core::model::DeviceId;

@@ -16,6 +16,7 @@ mod flush;
 mod folders;
 mod held;
 mod ignores;
+mod moves;
 mod places;
 mod problems;
 mod resolve;

@@ -1,4 +1,4 @@
-//! Ending folders, and roots that are elsewhere or others than before.
+//! Ending folders, and roots that are others than before.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use rustix::fs::{self, AtFlags};
 use rustix::io;
-use syncd_api::{ApiError, Folder as Shown, FolderMove, FolderRemoved, PathText};
+use syncd_api::{ApiError, Folder as Shown, FolderRemoved, PathText};
 use syncd_core::model::{FolderId, Incarnation, Kind};
-use syncd_home::{FolderConfig, quoted};
+use syncd_home::FolderConfig;
 
-use super::places::{self, Place};
-use super::{FrontDesk, blocking, chain};
-use crate::flow::index::{Ledger, RootToken};
+use super::{FrontDesk, blocking, chain, places};
+use crate::flow::index::Ledger;
 use crate::run::Happening;
 use crate::run::folder::{Folder, join, lives};
-use crate::world::disk::{self, Attested, OWN_NAME, Root, RootProblem, system};
+use crate::world::disk::{self, OWN_NAME, Root, system};
 
 /// How long a folder's thread may take to end.
 const END_WAIT: Duration = Duration::from_secs(30);
@@ -89,94 +88,9 @@ impl FrontDesk {
         self.daemon.tell(Happening::folder(folder.id(), "folder-adopted", text));
         Ok(self.shown_folder(&folder).await)
     }
-
-    pub(super) async fn move_root(
-        self,
-        id: String,
-        request: FolderMove,
-    ) -> Result<Shown, ApiError> {
-        let _turn = self.editing.lock().await;
-        let folder = self.folder(&id)?;
-        let config = folder.config();
-        let mut others = self.daemon.config().folders;
-        others.retain(|other| other.id != config.id);
-        let asked = places::file_of(&request.path)?;
-        let (home, ledger) = (self.daemon.home.clone(), self.daemon.ledger.clone());
-        let (earlier, moved) = (config.clone(), folder.clone());
-        let (place, token) = blocking(move || {
-            let place = places::look(&asked)?.ok_or_else(|| {
-                ApiError::could_not(format!(
-                    "nothing lies at {}; move the directory there first",
-                    asked.display()
-                ))
-            })?;
-            places::check_free(&place.real, &home, &others)?;
-            let token = proven(&moved, &earlier, &place, &ledger)?;
-            Ok::<_, ApiError>((place, token))
-        })
-        .await??;
-        let config = FolderConfig { path: place.path, ..config };
-        self.keep_folder(config.clone()).await?;
-        self.end(&folder).await?;
-        let (ledger, moved) = (self.daemon.ledger.clone(), folder.id().clone());
-        let done = blocking(move || ledger.set_root(&moved, Some(token))).await?;
-        let folder = self.begin(config)?;
-        done.map_err(|error| ApiError::could_not(chain(&error)))?;
-        Ok(self.shown_folder(&folder).await)
-    }
 }
 
-/// Proves that what lies at `place` is a folder's root, and returns what to remember of it.
-fn proven(
-    folder: &Folder,
-    earlier: &FolderConfig,
-    place: &Place,
-    ledger: &Ledger,
-) -> Result<RootToken, ApiError> {
-    let id = folder.id();
-    let refuse =
-        |why: &str| ApiError::could_not(format!("{} is not taken: {why}", place.path.display()));
-    if place.is_file != folder.single().is_some() {
-        return Err(refuse("a directory and a single file are two things"));
-    }
-    // A file's own place stays behind, and without it a moved file is one that was deleted.
-    if place.is_file && place.path.parent() != earlier.path.parent() {
-        return Err(refuse(&format!(
-            "a single file takes another place by being ended here and taken again; say: syncctl \
-             folder rm {id}, then: syncctl folder accept {id} {}",
-            quoted(&place.path.to_string_lossy())
-        )));
-    }
-    let Some(known) = ledger.root(id) else {
-        return Err(refuse("the folder has had no root yet; wait until it is ready"));
-    };
-    let remembered = disk::RootToken { token: known.token, inode: known.inode };
-    let root = root_at(&place.path, place.is_file, id).map_err(|why| refuse(&why))?;
-    match root.attest(Some(&remembered)) {
-        Ok(Attested::Known(token) | Attested::Recreated(token)) => {
-            Ok(RootToken { token: token.token, inode: token.inode })
-        }
-        Ok(Attested::First(_)) => Err(refuse("its root cannot be told from another")),
-        // Another disk gives another inode; the token says that it is the same tree.
-        Err(RootProblem::Copied) if std::fs::symlink_metadata(&earlier.path).is_err() => {
-            Ok(RootToken { token: known.token, inode: root.device_inode().1 })
-        }
-        Err(RootProblem::Copied) => Err(refuse(&format!(
-            "it is a copy, and the root still lies at {}; move that away first",
-            earlier.path.display()
-        ))),
-        Err(
-            problem @ (RootProblem::Missing
-            | RootProblem::Replaced
-            | RootProblem::NotADirectory
-            | RootProblem::TokenForeign
-            | RootProblem::TokenGone
-            | RootProblem::Unreadable(_)),
-        ) => Err(refuse(&format!("it is not the root that was moved ({problem})"))),
-    }
-}
-
-fn root_at(path: &Path, is_file: bool, id: &FolderId) -> Result<Root, String> {
+pub(super) fn root_at(path: &Path, is_file: bool, id: &FolderId) -> Result<Root, String> {
     let opened = match (is_file, path.parent(), path.file_name()) {
         (true, Some(parent), Some(name)) => Root::open_single(parent, name.as_bytes(), id),
         _ => Root::open(path),
@@ -219,12 +133,16 @@ fn clear(folder: &Folder, config: &FolderConfig, ledger: &Ledger) -> Result<(), 
     })
 }
 
-fn remove_own(root: &Root) -> io::Result<()> {
+pub(super) fn remove_own(root: &Root) -> io::Result<()> {
     let mut attribute = "user.syncd.id".to_owned();
     if let Some(name) = root.own().parts().nth(1) {
         attribute += &format!(".{}", String::from_utf8_lossy(name));
         let outer = system::open_at(root.fd(), OWN_NAME.as_bytes(), system::DIRECTORY, 0)?;
-        remove_tree(outer.as_fd(), name)?;
+        match remove_tree(outer.as_fd(), name) {
+            // It was carried elsewhere.
+            Ok(()) | Err(io::Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
         let left = system::names_in(outer.as_fd())?;
         if left.iter().all(|(name, _)| name == b".git") {
             remove_tree(root.fd(), OWN_NAME.as_bytes())?;

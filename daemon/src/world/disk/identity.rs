@@ -89,13 +89,10 @@ impl Root {
     /// [`DiskError`] about `.syncd`: [`DiskError::NoWay`] when a symlink or file has its name.
     pub fn prepare(&self, folder: &FolderId) -> Result<RootToken, DiskError> {
         let own = self.own().clone();
-        let outer = RelPath::parse(OWN_NAME).unwrap_or_else(|_| own.clone());
         let failed = |errno| DiskError::of(&own, errno);
-        make_directory(self.fd(), OWN_NAME).map_err(failed)?;
-        let outer_fd = self.open_dir(&outer)?;
-        guard_from_git(&outer_fd).map_err(failed)?;
-        if own != outer {
-            make_directory(outer_fd.as_fd(), folder.as_str()).map_err(failed)?;
+        let outer = self.prepare_outer()?;
+        if own.depth() > 1 {
+            make_directory(outer.as_fd(), folder.as_str()).map_err(failed)?;
         }
         let fd = self.open_dir(&own)?;
         for name in ["staging", "trash", "history", "kept"] {
@@ -110,6 +107,20 @@ impl Root {
         };
         self.write_token(&fd, token).map_err(failed)?;
         Ok(RootToken { token, inode: self.held.inode })
+    }
+
+    /// Makes `.syncd/` with what guards it, and opens it: all that [`Root::prepare`] makes around
+    /// the place of a single-file folder.
+    ///
+    /// # Errors
+    /// As those of [`Root::prepare`].
+    pub fn prepare_outer(&self) -> Result<OwnedFd, DiskError> {
+        let outer = RelPath::parse(OWN_NAME).unwrap_or_else(|_| self.own().clone());
+        let failed = |errno| DiskError::of(self.own(), errno);
+        make_directory(self.fd(), OWN_NAME).map_err(failed)?;
+        let outer = self.open_dir(&outer)?;
+        guard_from_git(&outer).map_err(failed)?;
+        Ok(outer)
     }
 
     /// Writes into the folder's own place whose folder it is, so that no other device takes the

@@ -13,6 +13,7 @@ mod odd;
 mod reach;
 mod single;
 pub mod system;
+mod unclosed;
 pub mod writers;
 
 use std::borrow::Cow;
@@ -32,6 +33,7 @@ pub use identity::{Attested, RootProblem, RootToken};
 pub use odd::Odd;
 pub use reach::{Listed, Lstat};
 pub use single::Single;
+pub use unclosed::Unclosed;
 
 /// The directory in each root where syncd keeps what must lie on the same file system.
 pub const OWN_NAME: &str = ".syncd";

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use syncd_core::flow::detect::CLOSE_WAIT_MS_MAX;
 use syncd_core::model::{RelPath, StatKey};
 
-use crate::world::disk::{Root, writers};
+use super::{Root, writers};
 
 /// Most files that are remembered. More at once are a storm, and all are forgotten.
 const REMEMBERED_MAX: usize = 4_096;
@@ -70,7 +70,8 @@ impl Unclosed {
     /// Asks for those of the files that were just read, each with what `stat` said then, that may
     /// still be written: which they are, and whether another process has them open for writing.
     /// `unheard`: they were come across at `now_ns`, whatever the watcher told.
-    pub(super) fn ask<'a>(
+    #[must_use]
+    pub fn ask<'a>(
         &self,
         root: &Root,
         read: impl Iterator<Item = (&'a RelPath, &'a StatKey)>,
@@ -112,85 +113,24 @@ impl Written {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(test)]
+impl Unclosed {
+    /// Lets the wait for a file be over.
+    pub(crate) fn expire(&self, path: &RelPath) {
+        let long_ago = Duration::from_millis(CLOSE_WAIT_MS_MAX);
+        self.files().entry(path.clone()).and_modify(|file| file.since -= long_ago);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
-    use syncd_core::flow::detect::Look;
-
-    use super::super::ground::Folder;
     use super::*;
-    use crate::world::disk::writers::Holder;
-
-    fn path(name: &str) -> RelPath {
-        RelPath::parse(name).unwrap()
-    }
-
-    /// Lets the wait for a file be over.
-    fn expire(unclosed: &Unclosed, name: &str) {
-        let long_ago = Duration::from_millis(CLOSE_WAIT_MS_MAX);
-        unclosed.files().entry(path(name)).and_modify(|file| file.since -= long_ago);
-    }
-
-    #[test]
-    fn what_another_program_is_writing_is_left_out_until_it_is_closed_or_held_for_long() {
-        let (one, all) = (|| Look::Path(path("f")), || Look::Tree(RelPath::root()));
-        let (written, closed) = (Some(false), Some(true));
-        for (look, heard, is_open, left_out, because) in [
-            (one(), written, true, true, "between its creation and its close"),
-            (one(), written, false, false, "nobody has it open: a mode was changed"),
-            (one(), closed, true, false, "a save is not asked for; whoever else has it open"),
-            (all(), written, true, true, "a look at all comes by at that moment"),
-            (all(), None, true, true, "so early that nothing was heard of it yet"),
-            (all(), None, false, false, "it is new, and whole"),
-        ] {
-            let folder = Folder::new();
-            folder.write("f", "some of it");
-            let file = File::options().append(true).open(folder.at("f")).unwrap();
-            let holder = is_open.then(|| Holder::of(file, true));
-            if let Some(closed) = heard {
-                folder.unclosed.heard(&path("f"), closed);
-            }
-            let (report, told) = folder.look(&look);
-            assert_eq!(report.unclosed == [path("f")], left_out, "{because}");
-            assert_eq!(told.found_names() == ["f"], !left_out, "{because}");
-            assert_eq!(folder.unclosed.contains(&path("f")), left_out, "{because}: remembered");
-            if left_out {
-                expire(&folder.unclosed, "f");
-                folder.unclosed.heard(&path("f"), false);
-                let (report, told) = folder.look(&look);
-                assert_eq!((report.unclosed.len(), told.found_names().len()), (0, 1), "a log");
-                folder.unclosed.heard(&path("f"), true);
-                folder.unclosed.heard(&path("f"), false);
-                assert_eq!(folder.look(&look).0.unclosed, [path("f")], "opened anew");
-            }
-            drop(holder);
-            assert_eq!(folder.look(&all()).0.unclosed, [], "{because}: closed, heard or not");
-        }
-    }
-
-    #[test]
-    fn a_write_long_after_another_change_is_waited_for_anew() {
-        let folder = Folder::new();
-        let unclosed = &folder.unclosed;
-        unclosed.heard(&path("f"), false);
-        folder.look(&Look::Path(path("f")));
-        assert!(!unclosed.contains(&path("f")), "it was deleted");
-        unclosed.heard(&path("f"), false);
-        expire(unclosed, "f");
-        unclosed.heard(&path("f"), false);
-        folder.write("f", "some of it");
-        let file = File::options().append(true).open(folder.at("f")).unwrap();
-        let _holder = Holder::of(file, true);
-        assert_eq!(folder.look(&Look::Path(path("f"))).0.unclosed, [path("f")]);
-    }
 
     #[test]
     fn what_is_remembered_has_an_end() {
         let unclosed = Unclosed::default();
         for n in 0..3 * REMEMBERED_MAX {
-            unclosed.heard(&path(&format!("p{n}")), false);
+            unclosed.heard(&RelPath::parse(format!("p{n}")).unwrap(), false);
             assert!(unclosed.files().len() <= REMEMBERED_MAX);
         }
     }

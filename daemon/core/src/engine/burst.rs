@@ -1,7 +1,7 @@
 //! Bursts: what a program writes in one go on another device is staged whole here before the
 //! first of it is swapped in, so that nobody sees half a checkout for long.
 //!
-//! A frame of more than a few records belongs to a burst. What is longer than a burst, or comes of
+//! A frame of more than a few records belongs to a burst, and one of few that says so. What is longer than a burst, or comes of
 //! a folder that its sender sees for the first time, is a backlog, which goes on as it comes. A
 //! single edit never waits.
 //!
@@ -41,7 +41,8 @@ impl Burst {
     /// Takes note of a frame; tells whether the jobs for its records are to be held.
     pub(super) fn heard(&mut self, now: Tick, number: u64, records: usize, more: More) -> bool {
         let is_end = records == 0 && self.more.1 != More::Nothing && more == More::Nothing;
-        if records < BURST_RECORDS_MIN && !is_end {
+        let is_first = records > 0 && more == More::Burst;
+        if records < BURST_RECORDS_MIN && !is_first && !is_end {
             return false;
         }
         let quiet = |(_, latest): (Tick, Tick)| now.since(latest) > QUIET_MS;
@@ -147,7 +148,7 @@ mod tests {
     fn what_is_held_is_let_go_when_it_is_whole_and_quiet() {
         use Act::{Awaits, Backlog, Fetched, Frame, Job};
         type Acts<'a> = &'a [(u64, Act)];
-        let cases: [(Acts<'_>, Option<u64>, &str); 14] = [
+        let cases: [(Acts<'_>, Option<u64>, &str); 16] = [
             (&[(0, Frame(20))], None, "nothing is held yet"),
             (&[(0, Frame(20)), (5, Job)], Some(50), "quiet"),
             (&[(0, Frame(20)), (5, Job), (40, Frame(20))], Some(90), "more of it came"),
@@ -165,6 +166,8 @@ mod tests {
             (&[(0, Frame(20)), (5, Job), (40, Frame(3))], Some(50), "an edit prolongs nothing"),
             (&[(0, Act::More(20)), (5, Job)], Some(10_000), "more is on its way"),
             (&[(0, Act::More(20)), (5, Job), (7, Frame(0))], Some(57), "it came to its end"),
+            (&[(0, Act::More(1)), (1, Job)], Some(10_000), "the first of many, as its sender says"),
+            (&[(0, Act::More(1)), (1, Job), (9, Frame(0))], Some(59), "there were few after all"),
             (&[(0, Act::More(20)), (5, Job), (7, Frame(1))], Some(10_000), "an edit ends nothing"),
             (&[(0, Frame(20)), (5, Job), (7, Frame(0))], Some(50), "an end that nobody awaits"),
             (&[(0, Backlog(20)), (1, Job)], Some(0), "a backlog by its sender's word"),

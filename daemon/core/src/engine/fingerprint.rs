@@ -34,7 +34,7 @@ impl Engine {
             into.value((self.clock, self.worked.values().collect::<Vec<_>>(), self.looks.len()));
         }
         into.value((self.batches, self.ready.len(), &self.retries, &self.held));
-        into.value((self.burst.deadline(), self.stirred));
+        into.value((self.burst.deadline(), self.stir));
         into.value((self.brake_files, self.weighing()));
         // Errors are seldom, and have no order of their own.
         if !self.problems.is_empty() {

@@ -38,7 +38,7 @@ pub use types::{
     Action, Cause, Event, FolderHello, Intended, LookId, Notice, PeerState, Problem, PullError,
 };
 
-use crate::flow::detect::Look;
+use crate::flow::detect::{Look, Stir};
 use crate::flow::index::{Index, IndexError};
 use crate::flow::offer::Outgoing;
 use crate::flow::pull::Incoming;
@@ -118,8 +118,8 @@ pub struct Engine {
     taken_from: Option<DeviceId>,
     /// What peers delete while more of it is coming.
     gathers: BTreeMap<DeviceId, brake::Gather>,
-    /// Whether much was touched here and is still to be looked at.
-    stirred: bool,
+    /// How much was touched here and is still to be looked at.
+    stir: Stir,
     batches: usize,
     retries: BTreeMap<Tick, BTreeSet<RelPath>>,
     /// Deletes that a scan found and that wait for a person.
@@ -239,7 +239,7 @@ impl Engine {
             brake_files: config.brake_files,
             taken_from: config.taken_from,
             gathers: BTreeMap::new(),
-            stirred: false,
+            stir: Stir::Calm,
             batches: 0,
             retries: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -334,10 +334,11 @@ impl Engine {
         self.finish(draft)
     }
 
-    /// Hears whether much was touched here that is still to be looked at: what is told meanwhile
-    /// is told as part of a burst.
-    pub fn stir(&mut self, stirred: bool) {
-        self.stirred = stirred;
+    /// Hears how much was touched here that is still to be looked at: what is told meanwhile is
+    /// told as part of a burst. Returns whether that is less than before: then [`Engine::wake`] is
+    /// to be called, which tells peers that a burst is over.
+    pub fn stir(&mut self, stir: Stir) -> bool {
+        std::mem::replace(&mut self.stir, stir) > stir
     }
 
     /// Takes the next thing to do, in a deterministic order.

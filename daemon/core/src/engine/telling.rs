@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::draft::Draft;
 use super::incoming::Pending;
 use super::{Action, Engine, FolderHello, Peer, PeerState, Problem};
+use crate::flow::detect::Stir;
 use crate::flow::index::{Cursor, Index, IndexError};
 use crate::flow::offer::{
     BURST_RECORDS_MAX, Change, INTERACTIVE_RECORDS_MAX, Lane, More, Outgoing, lane_of,
@@ -208,7 +209,10 @@ impl Engine {
         let marks = index.marks()?;
         let (adopted, surveyed) = (marks.covered, marks.surveyed);
         // What is being looked at, or is not durable yet, belongs to what is told now.
-        let goes_on = self.stirred || !self.looks.is_empty() || self.durable < self.committed;
+        let goes_on =
+            self.stir > Stir::Calm || !self.looks.is_empty() || self.durable < self.committed;
+        // What our own work touches is no rush of somebody's.
+        let is_rush = self.stir == Stir::Rush && self.flights.is_empty();
         for peer in peers {
             let covered = self.covered_with(&adopted);
             let (durable, committed) = (self.durable, self.committed);
@@ -245,7 +249,7 @@ impl Engine {
                     let left = committed.saturating_sub(upto);
                     let is_burst = surveyed && left <= BURST_RECORDS_MAX as u64;
                     let more = if is_burst { More::Burst } else { More::Backlog };
-                    offer = state.outgoing.goes_on(offer, more);
+                    offer = state.outgoing.goes_on(offer, more, is_rush);
                 }
                 let lane = lane_of(&offer.records);
                 self.actions.push_back(Action::Offer { peer, lane, offer });

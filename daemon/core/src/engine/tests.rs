@@ -2,6 +2,7 @@
 
 mod brake;
 mod held;
+mod rush;
 
 use std::collections::BTreeSet;
 
@@ -30,6 +31,8 @@ struct Folder {
     aside: BTreeSet<u64>,
     /// How often a person was told that a peer's deletes wait.
     asked: usize,
+    /// What was told: the count of records of each frame, and what it says is coming.
+    told: Vec<(usize, More)>,
 }
 
 impl Folder {
@@ -52,7 +55,7 @@ impl Folder {
         };
         let engine = Engine::new(config, &index).unwrap();
         let (acked, aside) = (BTreeSet::new(), BTreeSet::new());
-        Self { engine, index, settled: 0, now: Tick(0), acked, aside, asked: 0 }
+        Self { engine, index, settled: 0, now: Tick(0), acked, aside, asked: 0, told: Vec::new() }
     }
 
     /// Tells the engine something and does all it orders.
@@ -92,8 +95,11 @@ impl Folder {
                     self.asked += 1;
                     continue;
                 }
+                Action::Offer { offer, .. } => {
+                    self.told.push((offer.records.len(), offer.more));
+                    continue;
+                }
                 Action::Look { .. }
-                | Action::Offer { .. }
                 | Action::ReserveCounters
                 | Action::ReadRules
                 | Action::Cut { .. }

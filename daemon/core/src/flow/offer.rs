@@ -220,9 +220,11 @@ impl Outgoing {
         if records.is_empty() { None } else { Some(self.frame(records, None)) }
     }
 
-    /// Says of a frame of many records that `more` of the same is on its way.
-    pub fn goes_on(&mut self, mut offer: Offer, more: More) -> Offer {
-        if offer.records.len() >= BURST_RECORDS_MIN {
+    /// Says of a frame of many records that `more` of the same is on its way; in a rush also of
+    /// one of few, which are the first of a burst.
+    pub fn goes_on(&mut self, mut offer: Offer, more: More, is_rush: bool) -> Offer {
+        let is_first = is_rush && more == More::Burst && !offer.records.is_empty();
+        if offer.records.len() >= BURST_RECORDS_MIN || is_first {
             offer.more = more;
         }
         self.more_told |= offer.more != More::Nothing;
@@ -340,7 +342,7 @@ pub fn lane_of(records: &[(RelPath, Record)]) -> Lane {
     }
 }
 
-/// Frames of fewer records are somebody's edits and never part of a burst.
+/// Frames of fewer records are somebody's edits and no part of a burst, unless they say so.
 pub const BURST_RECORDS_MIN: usize = 8;
 
 /// More records than this in a row are a backlog: held, they would only keep the disk waiting.

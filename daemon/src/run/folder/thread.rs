@@ -165,6 +165,8 @@ impl FolderThread {
     fn patience(&self) -> Duration {
         let deadlines = [self.debouncer.next_deadline(), self.engine.next_deadline()];
         let next = deadlines.into_iter().flatten().min();
+        let rush = self.debouncer.rush_until(self.now()).map(|until| until.after(1));
+        let next = next.into_iter().chain(rush).min();
         let until = next.map_or(TIDY_EVERY, |tick| Duration::from_millis(tick.since(self.now())));
         let bases = self.bases_due.map(|due| due.saturating_duration_since(Instant::now()));
         until.min(TIDY_EVERY).min(bases.unwrap_or(TIDY_EVERY))
@@ -173,7 +175,7 @@ impl FolderThread {
     /// Does what its time has come for.
     fn due(&mut self) {
         let now = self.now();
-        self.engine.stir(self.debouncer.has_many(offer::BURST_RECORDS_MIN));
+        let is_calmer = self.engine.stir(self.debouncer.stir(offer::BURST_RECORDS_MIN, now));
         let due = self.debouncer.due(now);
         let (lost, seen): (Vec<_>, Vec<_>) = due.into_iter().partition(|due| due.lost);
         for (cause, due) in [(Cause::Watched, seen), (Cause::Scanned, lost)] {
@@ -181,7 +183,7 @@ impl FolderThread {
                 self.begin_look(cause, due.into_iter().map(|due| due.look).collect());
             }
         }
-        if self.engine.next_deadline().is_some_and(|deadline| deadline <= now) {
+        if is_calmer || self.engine.next_deadline().is_some_and(|deadline| deadline <= now) {
             let woken = self.engine.wake(now, &mut self.index);
             self.after(woken);
         }

@@ -11,11 +11,13 @@
 //! - A look is never due before the touch that asked for it.
 
 pub mod pace;
+pub mod rush;
 
 use std::collections::BTreeMap;
 
 use crate::model::{ContentId, Kind, RelPath, StatKey, Tick};
 use pace::Pace;
+use rush::Rush;
 
 /// Where to look.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +120,19 @@ pub struct Debouncer {
     /// No look is due before this.
     earliest: Option<Tick>,
     pace: Pace,
+    rush: Rush,
+}
+
+/// How much is being touched that is still to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Stir {
+    /// Nothing much.
+    #[default]
+    Calm,
+    /// Much, and most of it was known to be when the last was looked at.
+    Busy,
+    /// A program has just begun to write much ([`rush`]): even the first of it belongs to the rest.
+    Rush,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -139,6 +154,10 @@ struct Pending {
 impl Debouncer {
     /// Takes note that `path` was touched.
     pub fn touched(&mut self, path: &RelPath, hint: Hint, now: Tick) {
+        match hint {
+            Hint::Closed | Hint::Changed | Hint::Tree => self.rush.touched(path, now),
+            Hint::Again | Hint::Open | Hint::Lost => {}
+        }
         if let Some(tree) = self.tree_over(path) {
             tree.due = now.after(QUIET_MS).min(tree.first.after(WAIT_MS_MAX));
             tree.lost |= hint == Hint::Lost;
@@ -194,10 +213,21 @@ impl Debouncer {
         self.earliest
     }
 
-    /// Tells whether much is still to be looked at: a tree, or at least `paths` paths.
+    /// Tells how much is touched; it is much when a tree or at least `paths` paths wait.
     #[must_use]
-    pub fn has_many(&self, paths: usize) -> bool {
-        self.pending.len() >= paths || self.pending.values().any(|pending| pending.tree)
+    pub fn stir(&self, paths: usize, now: Tick) -> Stir {
+        let has_many = || self.pending.values().any(|pending| pending.tree);
+        match self.rush.until(now) {
+            Some(_) => Stir::Rush,
+            None if self.pending.len() >= paths || has_many() => Stir::Busy,
+            None => Stir::Calm,
+        }
+    }
+
+    /// Returns when a rush is over if nothing more is touched; `None` when there is none.
+    #[must_use]
+    pub fn rush_until(&self, now: Tick) -> Option<Tick> {
+        self.rush.until(now)
     }
 
     /// Touches a single path.

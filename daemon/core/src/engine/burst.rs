@@ -1,9 +1,9 @@
 //! Bursts: what a program writes in one go on another device is staged whole here before the
 //! first of it is swapped in, so that nobody sees half a checkout for long.
 //!
-//! A frame of more than a few records belongs to a burst, and one of few that says so. What is longer than a burst, or comes of
-//! a folder that its sender sees for the first time, is a backlog, which goes on as it comes. A
-//! single edit never waits.
+//! A frame of more than a few records belongs to a burst, and one of few that says so. What is
+//! longer than a burst, or comes of a folder that its sender sees for the first time, is a backlog,
+//! which goes on as it comes. A single edit never waits.
 //!
 //! # Invariants
 //! - No job is held longer than [`HOLD_MS_MAX`] after the burst's first frame.

@@ -17,16 +17,35 @@ const SEEDS_LONG: u64 = 1_000_000;
 /// Seeds that are tried twice, to compare.
 const SEEDS_TWICE: u64 = 500;
 
-#[test]
-fn schedules_that_once_failed_keep_the_laws() {
-    let lines = include_str!("../seeds/schedules.txt").lines();
-    for line in lines.filter(|line| !line.starts_with('#')) {
+/// Lists the seeds of a file: breeds, number, reason.
+fn listed(text: &'static str) -> impl Iterator<Item = (Case, &'static str)> {
+    text.lines().filter(|line| !line.starts_with('#')).map(|line| {
         let mut words = line.splitn(3, ' ');
         let mut word = || words.next().expect("breeds, a seed and its reason");
         let breeds = Breeds::named(word()).expect("breeds that there are");
-        let (seed, because) = (word().parse().expect("a seed"), word());
-        let ran = Case::new(breeds, seed).run(&mut Nursery::default(), Diary::Closed);
+        (Case::new(breeds, word().parse().expect("a seed")), word())
+    })
+}
+
+fn open() -> impl Iterator<Item = (Case, &'static str)> {
+    listed(include_str!("../seeds/open.txt"))
+}
+
+#[test]
+fn schedules_that_once_failed_keep_the_laws() {
+    for (case, because) in listed(include_str!("../seeds/schedules.txt")) {
+        let ran = case.run(&mut Nursery::default(), Diary::Closed);
         ran.outcome.unwrap_or_else(|what| panic!("{because}: {what}"));
+    }
+}
+
+/// A list of what does not hold is of use only while it is true.
+#[test]
+fn what_is_known_not_to_hold_is_listed_no_longer_than_that() {
+    for (case, because) in open() {
+        let ran = case.run(&mut Nursery::default(), Diary::Closed);
+        let now = "holds now: move it to seeds/schedules.txt";
+        assert!(ran.outcome.is_err(), "{} {} {now}: {because}", case.breeds.name, case.seed);
     }
 }
 
@@ -53,11 +72,24 @@ fn what_waits_for_a_person_keeps_the_laws() {
     all_hold(breeds::BRAKES);
 }
 
+/// Whatever disks, roots, watchers and clocks do.
+#[test]
+fn disks_that_fail_lose_nothing() {
+    all_hold(breeds::DISKS);
+}
+
+/// Whoever forgets what, and whoever is taken out of the folder and put in again.
+#[test]
+fn devices_that_forget_lose_nothing() {
+    all_hold(breeds::LIVES);
+}
+
 /// Equal seeds have equal stories, event for event.
 #[test]
 fn what_happened_happens_again() {
     let breeds = breeds::ALL.to_vec();
-    let report = Plan { breeds, seeds: 0..SEEDS_TWICE, threads: 2, twice: true }.run();
+    let report =
+        Plan { breeds, seeds: 0..SEEDS_TWICE, threads: 2, twice: true, skip: Vec::new() }.run();
     assert!(report.failed.is_none(), "{:?}", report.failed);
 }
 
@@ -65,7 +97,9 @@ fn all_hold(breeds: Breeds) {
     let is_long = std::env::var_os("SYNCD_LONG").is_some();
     let seeds = 0..if is_long { SEEDS_LONG } else { SEEDS };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let plan = Plan { breeds: vec![breeds], seeds, threads, twice: false };
+    let skip =
+        open().filter(|(case, _)| case.breeds == breeds).map(|(case, _)| case.seed).collect();
+    let plan = Plan { breeds: vec![breeds], seeds, threads, twice: false, skip };
     let report = plan.run();
     if let Some((case, what)) = &report.failed {
         panic!("{}", shrink::told(case, what));

@@ -85,6 +85,7 @@ fn main() -> ExitCode {
         seeds,
         threads: args.threads.unwrap_or_else(cores),
         twice: args.twice,
+        skip: Vec::new(),
     };
     match args.seed {
         Some(seed) => one(&args, plan.case(seed)),

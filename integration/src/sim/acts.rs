@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use syncd_core::engine::{Cause, Event, Intended};
+use syncd_core::engine::{Cause, Event, Intended, There};
 use syncd_core::flow::detect::Look;
 use syncd_core::flow::plan::conflict::is_copy_name;
 use syncd_core::flow::settle::Becoming;
@@ -23,17 +23,14 @@ impl World {
     /// Lets a user or fate act on a device, and the device notice.
     pub fn play(&mut self, at: usize, op: &Op) {
         self.diary.step(format_args!("{}: {op:?}", letter(at)));
+        if op.is_plain() && !self.devices[at].is_mounted() {
+            return;
+        }
         match op {
             Op::Write(path, name, mtime) => self.write(at, path, name, *mtime),
             Op::Touch(path, mtime) => self.touch(at, path, *mtime),
             Op::Delete(path) => self.delete(at, path),
-            Op::DeleteCopy => {
-                let disk = self.devices[at].disk.clone();
-                let copy = disk.things().map(|(path, _)| path).find(|p| is_copy_name(p.name()));
-                if let Some(copy) = copy {
-                    self.delete(at, copy);
-                }
-            }
+            Op::DeleteCopy => self.delete_copy(at),
             Op::Rename(from, to) => self.rename(at, from, to),
             Op::MakeDir(path) => {
                 let there = self.devices[at].disk.get(path);
@@ -65,7 +62,7 @@ impl World {
                     self.reconnect(at);
                 }
             }
-            Op::Scan => self.begin_look(at, Cause::Scanned, vec![Look::Tree(RelPath::root())]),
+            Op::Scan => self.scan(at),
             Op::Approve => self.tell(at, Event::Approved),
             Op::Reject => {
                 for path in self.devices[at].engine.held().clone() {
@@ -88,8 +85,17 @@ impl World {
             Op::Overrule => self.overrule(at),
             Op::GiveUp => self.give_up(at),
             Op::Rejoin(favour) => self.rejoin(at, *favour),
+            Op::Befalls(mishap) => self.befall(at, *mishap),
         }
         self.say();
+    }
+
+    fn delete_copy(&mut self, at: usize) {
+        let disk = self.devices[at].disk.clone();
+        let copy = disk.things().map(|(path, _)| path).find(|p| is_copy_name(p.name()));
+        if let Some(copy) = copy {
+            self.delete(at, copy);
+        }
     }
 
     fn overrule(&mut self, at: usize) {
@@ -176,6 +182,9 @@ impl World {
 
     /// Lets the watcher notice changes. Prompt devices look at everything.
     fn notice(&mut self, at: usize, paths: &[&RelPath]) {
+        if self.devices[at].deaf {
+            return self.fired.note(Fault::EventsLost);
+        }
         let all = || vec![Look::Tree(RelPath::root())];
         if !self.late {
             return self.begin_look(at, Cause::Watched, all());
@@ -206,6 +215,7 @@ impl World {
     }
 
     fn write(&mut self, at: usize, path: &RelPath, name: &str, mtime: i64) {
+        let mtime = mtime + self.devices[at].clock_s;
         let content = ContentId::of(name.as_bytes());
         self.clear(at, path, Some(content));
         self.disk(at).write(path, Kind::File, content, mtime * SECOND);
@@ -220,6 +230,7 @@ impl World {
     }
 
     fn touch(&mut self, at: usize, path: &RelPath, mtime: i64) {
+        let mtime = mtime + self.devices[at].clock_s;
         if let Some(thing) = self.devices[at].disk.get(path).cloned()
             && thing.kind == Kind::File
         {
@@ -258,7 +269,7 @@ impl World {
         self.notice(at, &[from, to]);
     }
 
-    fn lose_store(&mut self, at: usize) {
+    pub(super) fn lose_store(&mut self, at: usize) {
         self.fired.note(Fault::StoreLost);
         self.disconnect(at);
         let others: Vec<_> = self
@@ -348,7 +359,12 @@ impl World {
         for intent in std::mem::take(&mut self.device(at).intents) {
             let disk = self.devices[at].disk.clone();
             let intended = |becomes: Becoming| Intended {
-                there: disk.get(&becomes.path).map(|t| (t.kind, t.content)),
+                there: disk.get(&becomes.path).map(|t| There {
+                    kind: t.kind,
+                    content: t.content,
+                    mtime_ns: t.mtime_ns,
+                    mode: t.mode,
+                }),
                 becomes,
             };
             let intended = intent.becomes.into_iter().map(intended).collect();
@@ -358,7 +374,7 @@ impl World {
     }
 
     /// What a process does before all: tells the engine the folder's settings.
-    fn settings(&mut self, at: usize) {
+    pub(super) fn settings(&mut self, at: usize) {
         if let Some(favour) = self.devices[at].joining {
             self.tell(at, Event::Joining { favour });
         }
@@ -366,7 +382,7 @@ impl World {
     }
 
     /// What a process does first: reads the rules, looks at everything, greets its peers.
-    fn restart(&mut self, at: usize) {
+    pub(super) fn restart(&mut self, at: usize) {
         self.read_rules(at);
         self.begin_look(at, Cause::Scanned, vec![Look::Tree(RelPath::root())]);
         self.reconnect(at);

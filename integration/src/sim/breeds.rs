@@ -11,6 +11,7 @@ use syncd_core::model::{Favour, RelPath, Role};
 
 use super::explore::{self, Dice};
 use super::faults::Fault;
+use super::mishaps::{Failure, Mishap, Root};
 use super::script::Op;
 use super::wires::Bulk;
 use super::world::World;
@@ -30,6 +31,12 @@ pub enum Breed {
     Power,
     /// Faults, and a brake on what peers delete.
     Brakes,
+    /// Faults, and disks, roots, watchers and clocks that fail.
+    Disks,
+    /// Faults, and devices that lose their memory or are taken out.
+    Lives,
+    /// Lives, and whole machines that are set back or copied.
+    Copies,
 }
 
 /// Breeds that are tried together: a seed draws one of them.
@@ -64,14 +71,36 @@ pub const POWER: Breeds =
 pub const BRAKES: Breeds =
     Breeds { name: "brakes", about: "and a brake on what peers delete", breeds: &[Breed::Brakes] };
 
+/// What happens where disks fail.
+pub const DISKS: Breeds = Breeds {
+    name: "disks",
+    about: "and disks, roots, watchers and clocks that fail",
+    breeds: &[Breed::Disks],
+};
+
+/// What happens where devices forget.
+pub const LIVES: Breeds = Breeds {
+    name: "lives",
+    about: "and devices that forget, or are taken out and put in again",
+    breeds: &[Breed::Lives],
+};
+
+/// What happens where whole machines are set back, or copied and run in turn. It does not hold
+/// yet (docs/RELIABILITY.md), and so is none of `ALL`.
+pub const COPIES: Breeds = Breeds {
+    name: "copies",
+    about: "and whole machines that are set back or copied; does not hold yet",
+    breeds: &[Breed::Copies],
+};
+
 /// All of them.
-pub const ALL: [Breeds; 4] = [ORDINARY, ROLES, POWER, BRAKES];
+pub const ALL: [Breeds; 6] = [ORDINARY, ROLES, POWER, BRAKES, DISKS, LIVES];
 
 impl Breeds {
     /// Finds them by their name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        ALL.into_iter().find(|breeds| breeds.name == name)
+        ALL.into_iter().chain([COPIES]).find(|breeds| breeds.name == name)
     }
 
     /// Tells whether a history of these may hold a fault.
@@ -92,10 +121,30 @@ impl Breed {
             | Fault::Unflushed
             | Fault::KilledBetween => self != Self::Users,
             Fault::PowerLoss => self == Self::Power,
-            Fault::StoreLost | Fault::RulesChanged => matches!(self, Self::Fate | Self::Roles),
+            Fault::RulesChanged => matches!(self, Self::Fate | Self::Roles),
+            Fault::StoreLost => matches!(self, Self::Fate | Self::Roles) || self.forgets(),
             Fault::RoleChanged | Fault::Overruled | Fault::Rejoined => self == Self::Roles,
             Fault::Rejected => self == Self::Brakes,
+            Fault::RootGone
+            | Fault::RootEmptied
+            | Fault::DiskFull
+            | Fault::DiskBroken
+            | Fault::Exhausted
+            | Fault::FlushFailed
+            | Fault::EventsLost
+            | Fault::ClockStepped => self == Self::Disks,
+            Fault::StoreRolledBack
+            | Fault::LedgerLost
+            | Fault::BothLost
+            | Fault::HalfOpen
+            | Fault::Repeated
+            | Fault::MemberRemoved => self.forgets(),
+            Fault::SetBack | Fault::FoundBehind => self == Self::Copies,
         }
+    }
+
+    fn forgets(self) -> bool {
+        matches!(self, Self::Lives | Self::Copies)
     }
 }
 
@@ -110,8 +159,19 @@ pub struct History {
     pub breed: Breed,
 }
 
-/// How many devices, whether the first is their hub, the lanes, and the brakes.
-type Shape = (usize, bool, Option<u64>, Option<Option<usize>>);
+/// How a world begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Shape {
+    devices: usize,
+    /// Whether the first is the others' hub.
+    hub: bool,
+    /// Which frames take the other lane.
+    parity: Option<u64>,
+    /// Whether they have brakes, but for one.
+    brakes: Option<Option<usize>>,
+    /// Whether files are there already, everywhere.
+    files: bool,
+}
 
 /// Draws histories, and keeps the worlds that they begin in: many begin alike.
 #[derive(Debug, Clone, Default)]
@@ -126,7 +186,8 @@ impl Nursery {
         let hub = dice.below(2) == 0;
         let parity = [None, Some(0), Some(1)][dice.below(3)];
         let brakes = (breed == Breed::Brakes).then(|| [None, Some(0), Some(1)][dice.below(3)]);
-        let mut world = self.at_rest((devices, hub, parity, brakes));
+        let files = matches!(breed, Breed::Brakes | Breed::Disks) || breed.forgets();
+        let mut world = self.at_rest(Shape { devices, hub, parity, brakes, files });
         if dice.below(3) > 0 {
             world = world.with_late_hands();
         }
@@ -147,15 +208,18 @@ impl Nursery {
 
     fn at_rest(&mut self, shape: Shape) -> World {
         let make = || {
-            let (devices, hub, parity, brakes) = shape;
+            let Shape { devices, hub, parity, brakes, files } = shape;
             let mut world = World::new(devices, hub, parity.map(Bulk::Parity));
             explore::come_to_rest(&mut world).expect("an empty folder comes to rest");
-            if let Some(without) = brakes {
-                // Where little lies, little can be deleted at once.
+            if files {
                 for (at, name) in ["p", "q", "d/f", "d/g", "d/e/f"].into_iter().enumerate() {
                     world.play(0, &Op::Write(path(name), format!("before{at}"), 1));
                 }
+            }
+            if let Some(without) = brakes {
                 world = world.with_brakes(without);
+            }
+            if files {
                 explore::come_to_rest(&mut world).expect("files that one wrote come to rest");
                 world.begin_anew();
             }
@@ -184,9 +248,17 @@ fn act(dice: &mut Dice, at: usize, breed: Breed) -> Op {
     if breed == Breed::Brakes && dice.below(4) == 0 {
         return Op::Delete(path("d"));
     }
+    if breed == Breed::Disks && dice.below(3) == 0 {
+        return Op::Befalls(mishap(dice));
+    }
+    if breed.forgets() && dice.below(3) == 0 {
+        let kinds = if breed == Breed::Copies { 13 } else { 10 };
+        return Op::Befalls(loss(dice.below(kinds)));
+    }
     let kinds = match breed {
         Breed::Users => 10,
-        Breed::Faults | Breed::Power | Breed::Brakes => 16,
+        Breed::Faults | Breed::Power | Breed::Brakes | Breed::Disks => 16,
+        Breed::Lives | Breed::Copies => 16,
         Breed::Fate => 19,
         Breed::Roles => 29,
     };
@@ -209,5 +281,31 @@ fn act(dice: &mut Dice, at: usize, breed: Breed) -> Op {
         24 | 25 => Op::Overrule,
         26 | 27 => Op::GiveUp,
         _ => Op::Rejoin([Favour::Here, Favour::There, Favour::Newer][dice.below(3)]),
+    }
+}
+
+fn mishap(dice: &mut Dice) -> Mishap {
+    const YEAR_S: i64 = 31_557_600;
+    match dice.below(10) {
+        0 => Mishap::Root(Root::Gone),
+        1 => Mishap::Root(Root::Emptied),
+        2 | 3 => Mishap::Root(Root::Here),
+        4..8 => Mishap::Fail(Failure::ALL[dice.below(Failure::ALL.len())]),
+        8 => Mishap::Deaf,
+        _ => Mishap::Clock([-50 * YEAR_S, -3_600, -1, 1, 3_600, 50 * YEAR_S][dice.below(6)]),
+    }
+}
+
+fn loss(kind: usize) -> Mishap {
+    match kind {
+        0 | 1 => Mishap::BackUp,
+        2 | 3 => Mishap::RollBack,
+        4 => Mishap::LoseLedger,
+        5 => Mishap::LoseBoth,
+        6 => Mishap::HalfOpen,
+        7 => Mishap::Repeat,
+        8 => Mishap::Leave,
+        9 => Mishap::Return,
+        _ => Mishap::SetBack,
     }
 }

@@ -121,6 +121,8 @@ pub struct Plan {
     pub threads: usize,
     /// Whether each is run twice, to compare.
     pub twice: bool,
+    /// Seeds that are left out: it is known that they fail.
+    pub skip: Vec<u64>,
 }
 
 /// What came of it.
@@ -184,6 +186,9 @@ impl Plan {
         for seed in self.seeds.clone().skip(at).step_by(threads) {
             if seed > lowest.load(Ordering::Relaxed) {
                 break;
+            }
+            if self.skip.contains(&seed) {
+                continue;
             }
             let case = self.case(seed);
             let ran = match self.twice {

@@ -1,7 +1,7 @@
 //! One simulated device: a process around the engine, its store, its disk, its ledger.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use syncd_core::engine::{Engine, EngineConfig, Event, FolderHello, LookId};
@@ -12,8 +12,10 @@ use syncd_core::flow::settle::{Becoming, Job, Ticket};
 use syncd_core::model::{
     ContentId, DeviceId, Favour, Incarnation, RelPath, Role, Seq, StoreId, Writer,
 };
+use syncd_core::protocol::tokens::Tokens;
 
 use super::disk::Disk;
+use super::mishaps::{Failure, Root};
 use super::oracle::Deeds;
 use super::states::{Part, Sink};
 
@@ -70,9 +72,15 @@ pub struct Device {
     /// Its disk.
     pub disk: Rc<Disk>,
     pub(super) store: StoreId,
-    incarnation: u64,
+    pub(super) incarnation: u64,
+    /// How many incarnations it ever had, whatever it remembers.
+    pub(super) lives: u64,
     /// Ranges of counters handed out so far; they survive every loss but that of the ledger.
-    ranges: u64,
+    pub(super) ranges: u64,
+    /// Up to where the ledger knows the store to be durable.
+    pub(super) watermark: Seq,
+    /// What it shares with each peer, in the ledger too.
+    pub(super) tokens: BTreeMap<usize, Tokens>,
     pub(super) looks: u64,
     pub(super) ignored: Option<RelPath>,
     pub(super) role: Role,
@@ -83,6 +91,18 @@ pub struct Device {
     pub(super) brake_files: Option<usize>,
     /// Whether the machine has lost power, and not all is known of what that left.
     pub(super) shaken: bool,
+    /// What lies where its root should be.
+    pub(super) root: Root,
+    /// What fails next.
+    pub(super) fails: Option<Failure>,
+    /// Whether the watcher misses everything, or has missed something.
+    pub(super) deaf: bool,
+    /// Whether the next messages come twice.
+    pub(super) repeats: bool,
+    /// By how much its wall clock is off, in seconds.
+    pub(super) clock_s: i64,
+    /// A copy of it, as it once was.
+    pub(super) kept: Option<Rc<Self>>,
     pub(super) intents: Vec<Intent>,
     pub(super) duties: VecDeque<Duty>,
     /// What its users did.
@@ -114,7 +134,10 @@ impl Device {
             disk: Rc::default(),
             store: StoreId(0),
             incarnation: 0,
+            lives: 0,
             ranges: 0,
+            watermark: 0,
+            tokens: BTreeMap::new(),
             looks: 0,
             ignored: None,
             role: Role::default(),
@@ -122,6 +145,12 @@ impl Device {
             crash_next: false,
             brake_files: None,
             shaken: false,
+            root: Root::default(),
+            fails: None,
+            deaf: false,
+            repeats: false,
+            clock_s: 0,
+            kept: None,
             intents: Vec::new(),
             duties: VecDeque::new(),
             deeds: Rc::default(),
@@ -131,9 +160,9 @@ impl Device {
         device
     }
 
-    /// Begins another life of the same store.
-    pub(super) fn reincarnate(&mut self) {
-        self.incarnation += 1;
+    /// Returns who it is in versions.
+    pub(super) fn writer(&self) -> Writer {
+        Writer { device: self.id, incarnation: Incarnation(self.incarnation) }
     }
 
     /// Starts the process: with a new store (and so in a new incarnation), or with the old one.
@@ -142,13 +171,14 @@ impl Device {
         if new_store {
             self.index = MemIndex::default();
             self.intents.clear();
-            self.incarnation += 1;
+            self.reincarnate();
             self.store = StoreId(self.incarnation);
         }
         self.durable = Rc::new(self.index.clone());
+        self.mark();
         let counters = self.reserve();
         let config = EngineConfig {
-            me: Writer { device: self.id, incarnation: Incarnation(self.incarnation) },
+            me: self.writer(),
             store: self.store,
             counters,
             shared: links.iter().filter(|(a, _)| *a == at).map(|(_, b)| device_id(*b)).collect(),

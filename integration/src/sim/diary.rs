@@ -101,7 +101,9 @@ fn print(indent: &str, what: fmt::Arguments<'_>) {
 #[must_use]
 pub fn with_names(mut text: String) -> String {
     let numbered = (0..64).map(|at| format!("w{at}"));
-    let named = numbered.chain(["same", "W0", "W1", "W2", "X", "Y", "Z"].map(str::to_owned));
+    let before = (0..8).map(|at| format!("before{at}"));
+    let named =
+        before.chain(numbered).chain(["same", "W0", "W1", "W2", "X", "Y", "Z"].map(str::to_owned));
     for name in named {
         text = text.replace(&format!("{:?}", ContentId::of(name.as_bytes())), &name);
         let half = ContentId::of(&[b"half of ", &ContentId::of(name.as_bytes()).0[..]].concat());

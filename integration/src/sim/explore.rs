@@ -25,6 +25,8 @@ const TIMERS_MAX: usize = 50;
 /// When it does not end.
 pub fn come_to_rest(world: &mut World) -> Result<(), String> {
     let mut timers = 0;
+    world.mend();
+    world.all_come_back();
     world.reconnect_all();
     for _ in 0..REST_STEPS_MAX {
         oracle::always(world)?;
@@ -32,7 +34,7 @@ pub fn come_to_rest(world: &mut World) -> Result<(), String> {
             world.deliver(*delivery);
         } else if let Some((at, _)) = world.duties().first() {
             world.do_duty(*at, 0);
-        } else if world.approve_held() || world.restore_roles() {
+        } else if world.scan_the_missed() || world.approve_held() || world.restore_roles() {
             timers = 0;
         } else if timers < TIMERS_MAX && world.next_timer() {
             timers += 1;
@@ -43,7 +45,7 @@ pub fn come_to_rest(world: &mut World) -> Result<(), String> {
             return Err(format!("something waits for ever\n{}", oracle::indexes(world)));
         }
     }
-    Err("it does not end".to_owned())
+    Err(format!("it does not end\n{}", oracle::indexes(world)))
 }
 
 /// Lists the acts that can come next: the first unplayed one of each device.

@@ -33,10 +33,42 @@ pub enum Fault {
     Rejoined,
     /// Deletes that waited for a person were rejected.
     Rejected,
+    /// A root was unmounted.
+    RootGone,
+    /// Another, empty directory lay where the root should be.
+    RootEmptied,
+    /// Writing failed: no room.
+    DiskFull,
+    /// Reading or renaming failed.
+    DiskBroken,
+    /// Opening failed: no descriptors.
+    Exhausted,
+    /// The store could not be made durable, and the process began again.
+    FlushFailed,
+    /// The watcher missed what a user did.
+    EventsLost,
+    /// A wall clock stepped, by a second to fifty years.
+    ClockStepped,
+    /// An older copy of the store took its place.
+    StoreRolledBack,
+    /// The ledger was lost; the store was kept.
+    LedgerLost,
+    /// Store and ledger were lost.
+    BothLost,
+    /// A whole machine was set back, or a clone of it took its turn.
+    SetBack,
+    /// A device learnt from a peer that it was set back or copied.
+    FoundBehind,
+    /// A session was over for one side alone.
+    HalfOpen,
+    /// Messages arrived twice.
+    Repeated,
+    /// A device was taken out of the folder.
+    MemberRemoved,
 }
 
 /// How many kinds there are.
-const KINDS: usize = Fault::Rejected as usize + 1;
+const KINDS: usize = Fault::MemberRemoved as usize + 1;
 
 impl Fault {
     /// All kinds.
@@ -54,6 +86,22 @@ impl Fault {
         Self::Overruled,
         Self::Rejoined,
         Self::Rejected,
+        Self::RootGone,
+        Self::RootEmptied,
+        Self::DiskFull,
+        Self::DiskBroken,
+        Self::Exhausted,
+        Self::FlushFailed,
+        Self::EventsLost,
+        Self::ClockStepped,
+        Self::StoreRolledBack,
+        Self::LedgerLost,
+        Self::BothLost,
+        Self::SetBack,
+        Self::FoundBehind,
+        Self::HalfOpen,
+        Self::Repeated,
+        Self::MemberRemoved,
     ];
 
     /// Says it in a few words.
@@ -73,6 +121,22 @@ impl Fault {
             Self::Overruled => "persons' words on who wins",
             Self::Rejoined => "folders left and joined again",
             Self::Rejected => "held deletes rejected",
+            Self::RootGone => "roots unmounted",
+            Self::RootEmptied => "roots replaced by an empty directory",
+            Self::DiskFull => "writes refused by a full disk",
+            Self::DiskBroken => "operations refused by a broken disk",
+            Self::Exhausted => "operations with no descriptors left",
+            Self::FlushFailed => "flushes that failed",
+            Self::EventsLost => "acts that a watcher missed",
+            Self::ClockStepped => "wall clocks stepped",
+            Self::StoreRolledBack => "stores replaced by an older copy",
+            Self::LedgerLost => "ledgers lost",
+            Self::BothLost => "stores and ledgers lost together",
+            Self::SetBack => "machines set back, or their clones run",
+            Self::FoundBehind => "devices that learnt of it",
+            Self::HalfOpen => "sessions half open",
+            Self::Repeated => "messages repeated",
+            Self::MemberRemoved => "devices taken out of the folder",
         }
     }
 }

@@ -12,6 +12,7 @@ use super::World;
 use super::device::{Device, Duty, Intent};
 use super::diary::letter;
 use super::faults::Fault;
+use super::mishaps::Failure;
 use super::wires::Message;
 
 impl World {
@@ -41,17 +42,19 @@ impl World {
         match duty {
             Duty::Notice(what) => self.begin_look(at, Cause::Watched, what),
             Duty::Look(look, what) => {
-                let device = &self.devices[at];
-                let seen = device.disk.look(&what, &device.index, &|path| device.synced(path));
-                let done = Event::LookDone { look, attested: true };
+                let (seen, attested) = self.look(at, &what);
+                let done = Event::LookDone { look, attested };
                 self.report(at, vec![Event::Seen { look, seen }, done]);
             }
             Duty::Fetch(ticket, peer, content) => {
-                let there = self.devices.iter().any(|d| d.id == peer && d.disk.can_serve(content));
+                let serves = |d: &Rc<Device>| d.is_mounted() && d.disk.can_serve(content);
+                let there = self.devices.iter().any(|d| d.id == peer && serves(d));
                 let outcome = if there { Ok(()) } else { Err(PullError::NotThere) };
+                let outcome = self.fetch_fails(at).map_or(outcome, Err);
                 self.report(at, vec![Event::Fetched { ticket, outcome }]);
             }
             Duty::Settle(jobs) => self.settle(at, &jobs),
+            Duty::Persist(_) if self.strikes(at, &[Failure::Flush]) => self.crash(at, true),
             Duty::Persist(seq) => {
                 let late = self.late;
                 let device = self.device(at);
@@ -59,6 +62,7 @@ impl World {
                     device.durable = Rc::new(device.index.clone());
                 }
                 device.intents.retain(|intent| !intent.indexed);
+                device.watermark = seq;
                 self.report(at, vec![Event::Persisted { seq }]);
             }
             Duty::Report(events) => {
@@ -118,6 +122,10 @@ impl World {
                 return self.tell(at, Event::CountersReserved { counters });
             }
             Action::ReadRules => return self.read_rules(at),
+            Action::Cut { peer, .. } if std::mem::take(&mut self.repeating) => {
+                let other = self.place_of(peer);
+                return self.begin_session_anew(at, other);
+            }
             Action::Cut { why, .. } => {
                 self.broken.get_or_insert(format!("device {at} cut a lawful peer: {why}"));
                 return;
@@ -140,10 +148,9 @@ impl World {
         let intent =
             |job: &Job| Intent { ticket: job.ticket, becomes: job.becomes.clone(), indexed: false };
         device.intents.extend(jobs.iter().map(intent));
-        let disk = Rc::make_mut(&mut device.disk);
         let outcomes: Vec<(_, Result<_, SettleError>)> =
-            jobs.iter().map(|job| (job.ticket, disk.take(job))).collect();
-        if std::mem::take(&mut device.crash_next) {
+            jobs.iter().map(|job| (job.ticket, self.take_job(at, job))).collect();
+        if std::mem::take(&mut self.device(at).crash_next) {
             self.fired.note(Fault::KilledBetween);
             self.crash(at, false);
         } else {

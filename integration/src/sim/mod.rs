@@ -12,6 +12,8 @@ pub mod disk;
 pub mod explore;
 pub mod faults;
 mod hands;
+mod lives;
+pub mod mishaps;
 pub mod oracle;
 pub mod orders;
 pub mod reduced;

@@ -10,6 +10,7 @@ use syncd_core::model::{ContentId, DeviceId, Dot, Kind, Record, RelPath};
 
 use super::World;
 use super::device::Device;
+use super::faults::Fault;
 use super::script::Op;
 
 /// The name of what a touch leaves as it is.
@@ -117,6 +118,27 @@ impl Deeds {
             }
             self.0.push(deed);
         }
+    }
+
+    /// Notes that the machine was set back to what it was `before`. What its users did since is
+    /// as if it had not been, but for what a peer has `heard`; the last bytes of it may be lost.
+    pub fn set_back(&mut self, before: &Self, heard: &dyn Fn(&RelPath, &Record) -> bool) {
+        let since = self.0.split_off(before.0.len().min(self.0.len()));
+        // What was not known then is seen once more.
+        let again = before.0.iter().filter(|deed| deed.open).cloned();
+        let mut later = Vec::from_iter(again);
+        for mut deed in since {
+            let is_heard = deed.record.as_ref().is_some_and(|record| heard(&deed.path, record));
+            match deed.act {
+                _ if is_heard => {}
+                Act::Wrote { content, .. } => deed.act = Act::GivenUp(content),
+                Act::Removed(content) => deed.act = Act::GivenUp(content),
+                Act::GivenUp(_) | Act::Stands { .. } => {}
+            }
+            deed.open = false;
+            later.push(deed);
+        }
+        self.0.extend(later);
     }
 
     /// Notes that the deletes at paths that `any` is true of were given up: what was deleted may
@@ -447,6 +469,13 @@ fn nothing_lost(world: &World) -> Result<(), String> {
 }
 
 fn nothing_back(world: &World) -> Result<(), String> {
+    // Who was taken out is waited for no more: what was deleted meanwhile is forgotten, and comes
+    // back with whoever has lost his memory of it too.
+    let lost = [Fault::StoreLost, Fault::LedgerLost, Fault::SetBack];
+    let fired = |fault: &Fault| world.fired().of(*fault) > 0;
+    if fired(&Fault::MemberRemoved) && lost.iter().any(fired) {
+        return Ok(());
+    }
     for deed in deeds(world) {
         let Act::Removed(content) = &deed.act else { continue };
         for (at, device) in world.devices.iter().enumerate() {

@@ -3,6 +3,8 @@
 
 use syncd_core::model::{Favour, RelPath, Role};
 
+use super::mishaps::Mishap;
+
 /// One act of a user, or of fate, on one device.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Op {
@@ -50,6 +52,8 @@ pub enum Op {
     GiveUp,
     /// Leaves the folder and joins it again with its files, saying who wins.
     Rejoin(Favour),
+    /// Something goes wrong with the device.
+    Befalls(Mishap),
 }
 
 impl Op {
@@ -78,7 +82,8 @@ impl Op {
             | Self::Role(_)
             | Self::Overrule
             | Self::GiveUp
-            | Self::Rejoin(_) => Vec::new(),
+            | Self::Rejoin(_)
+            | Self::Befalls(_) => Vec::new(),
         }
     }
 
@@ -132,6 +137,7 @@ impl std::fmt::Display for Op {
             Self::Rejoin(Favour::Here) => f.write_str("rejoin here"),
             Self::Rejoin(Favour::There) => f.write_str("rejoin there"),
             Self::Rejoin(Favour::Newer) => f.write_str("rejoin newer"),
+            Self::Befalls(mishap) => write!(f, "{mishap}"),
         }
     }
 }
@@ -148,7 +154,9 @@ pub fn written(ops: &[(usize, Op)]) -> String {
 /// `revert PATH NAME MTIME`, `power PATH NAME MTIME` or `power PATH - MTIME`, `crash` (after the
 /// next job), `kill`, `cut`, `join`, `scan`, `approve`, `reject`, `decide yes` or `decide no`,
 /// `role both` or `role send` or `role receive`, `overrule`, `giveup`, `rejoin here` or `rejoin
-/// there` or `rejoin newer`.
+/// there` or `rejoin newer`, `unmount` or `empty` or `mount`, `fail full` or `broken` or
+/// `exhausted` or `flush`, `deaf`, `clock SECONDS`, `backup`, `rollback`, `setback`, `loseledger`,
+/// `loseboth`, `halfopen`, `repeat`, `leave`, `return`.
 ///
 /// # Panics
 /// When the script has a mistake: scripts are written in tests.
@@ -195,7 +203,10 @@ fn act(text: &str) -> (usize, Op) {
         ["rejoin", "here"] => Op::Rejoin(Favour::Here),
         ["rejoin", "there"] => Op::Rejoin(Favour::There),
         ["rejoin", "newer"] => Op::Rejoin(Favour::Newer),
-        _ => panic!("no such act: {text}"),
+        other => {
+            let mishap = Mishap::read(other);
+            Op::Befalls(mishap.unwrap_or_else(|| panic!("no such act: {text}")))
+        }
     };
     (device, op)
 }
@@ -210,7 +221,10 @@ mod tests {
                    a:revert p X 1; b:power p X 2; b:power p - 2; a:crash; a:kill; b:cut; b:join; \
                    a:scan; a:approve; a:reject; a:decide yes; a:decide no; a:role both; \
                    a:role send; a:role receive; a:overrule; a:giveup; a:rejoin here; \
-                   a:rejoin there; a:rejoin newer";
+                   a:rejoin there; a:rejoin newer; a:mount; a:unmount; a:empty; a:fail full; \
+                   a:fail broken; a:fail exhausted; a:fail flush; a:deaf; a:clock -5; a:backup; \
+                   a:rollback; a:setback; a:loseledger; a:loseboth; a:halfopen; a:repeat; \
+                   a:leave; a:return";
         assert_eq!(script(&written(&script(all))), script(all));
         assert_eq!(written(&script(all)).replace(' ', ""), all.replace(' ', ""));
     }

@@ -37,6 +37,11 @@ pub(super) struct Packet {
 /// One direction of one lane: sender, receiver, whether it is the bulk lane.
 pub(super) type Wire = (usize, usize, bool);
 
+/// Names what two devices have in common, whoever asks.
+pub(super) fn pair(a: usize, b: usize) -> (usize, usize) {
+    (a.min(b), a.max(b))
+}
+
 /// Which frames of news take the bulk lane, so that lanes overtake each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bulk {
@@ -121,11 +126,27 @@ impl World {
         if other.and_then(VecDeque::front).is_some_and(|first| first.number < packet.number) {
             self.fired.note(Fault::Overtaken);
         }
-        let peer = self.devices[which.from].id;
+        if !self.sessions.contains(&pair(which.from, which.to)) {
+            return;
+        }
+        self.greeting_arrived(which.to, which.from);
+        if self.devices[which.to].repeats && packet.brings_news() {
+            self.device(which.to).repeats = false;
+            self.fired.note(Fault::Repeated);
+            self.hear(which, packet.messages.clone());
+            self.repeating = true;
+        }
         let messages = match Rc::try_unwrap(packet) {
             Ok(packet) => packet.messages,
             Err(shared) => shared.messages.clone(),
         };
+        self.hear(which, messages);
+        self.repeating = false;
+        self.say();
+    }
+
+    fn hear(&mut self, which: Delivery, messages: Vec<Message>) {
+        let peer = self.devices[which.from].id;
         for message in messages {
             let event = match message {
                 Message::Hello(hello) => Event::PeerUp { peer, hello },
@@ -134,7 +155,18 @@ impl World {
             };
             self.tell(which.to, event);
         }
-        self.say();
+    }
+
+    /// Ends a session that one side cut, and begins another.
+    pub(super) fn begin_session_anew(&mut self, a: usize, b: usize) {
+        self.wires.retain(|(from, to, _), _| pair(*from, *to) != pair(a, b));
+        self.saying.retain(|(from, to, _), _| pair(*from, *to) != pair(a, b));
+        self.sessions.remove(&pair(a, b));
+        for (at, other) in [(a, b), (b, a)] {
+            let peer = self.devices[other].id;
+            self.tell(at, Event::PeerDown { peer });
+        }
+        self.connect(a, b);
     }
 
     /// Puts what was said on the wires.
@@ -145,6 +177,9 @@ impl World {
     }
 
     pub(super) fn send_packet(&mut self, wire: Wire, messages: Vec<Message>) {
+        if self.half.contains(&wire.0) || self.half.contains(&wire.1) {
+            return;
+        }
         self.sent += 1;
         let packet = Packet { messages, number: self.sent, part: OnceCell::new() };
         self.wires.entry(wire).or_default().push_back(Rc::new(packet));
@@ -181,6 +216,11 @@ impl Packet {
     /// Returns its part of the state's fingerprint.
     pub(super) fn part(&self, ids: (DeviceId, DeviceId), store: StoreId) -> &Part {
         self.part.get_or_init(|| self.fingerprint(ids, store))
+    }
+
+    /// Tells whether it holds news.
+    fn brings_news(&self) -> bool {
+        self.messages.iter().any(|message| matches!(message, Message::Offer(_)))
     }
 
     /// Tells whether it only acknowledges.

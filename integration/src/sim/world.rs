@@ -16,7 +16,7 @@ use super::device::{Device, Intent, is_synced};
 use super::diary::Diary;
 use super::faults::{Fault, Fired};
 use super::states::{self, Mixer, Part, Sink};
-use super::wires::{Bulk, Message, Packet, Wire};
+use super::wires::{Bulk, Message, Packet, Wire, pair};
 
 /// Devices joined by a network.
 #[derive(Debug, Clone)]
@@ -30,6 +30,14 @@ pub struct World {
     pub(super) links: BTreeSet<(usize, usize)>,
     /// Devices whose sessions are cut.
     pub(super) apart: BTreeSet<usize>,
+    /// Of these, those whose peers have not noticed.
+    pub(super) half: BTreeSet<usize>,
+    /// Links of devices that were taken out of the folder.
+    pub(super) left: BTreeSet<(usize, usize)>,
+    /// Whose sessions are open, by pair.
+    pub(super) sessions: BTreeSet<(usize, usize)>,
+    /// Whether what arrives now has arrived before.
+    pub(super) repeating: bool,
     now: Tick,
     /// Which frames take the bulk lane whatever their size, if not all take one lane.
     pub(super) bulk: Option<Bulk>,
@@ -69,6 +77,10 @@ impl World {
             saying: BTreeMap::new(),
             links: links.clone(),
             apart: BTreeSet::new(),
+            half: BTreeSet::new(),
+            left: BTreeSet::new(),
+            sessions: BTreeSet::new(),
+            repeating: false,
             now: Tick(0),
             bulk,
             late: false,
@@ -133,7 +145,7 @@ impl World {
     }
 
     /// Counts faults from here on; what is known by now has long been flushed.
-    pub(super) fn begin_anew(&mut self) {
+    pub fn begin_anew(&mut self) {
         self.fired = Fired::default();
         for at in 0..self.devices.len() {
             let device = self.device(at);
@@ -149,7 +161,12 @@ impl World {
     }
 
     /// Opens a session between two devices.
-    fn connect(&mut self, a: usize, b: usize) {
+    pub(super) fn connect(&mut self, a: usize, b: usize) {
+        // Whoever is behind begins anew, and greets everybody again.
+        if self.sessions.contains(&pair(a, b)) || !self.greet(a, b) {
+            return;
+        }
+        self.sessions.insert(pair(a, b));
         for (from, to) in [(a, b), (b, a)] {
             let hello = self.devices[from].hello(self.devices[to].id);
             self.send_packet((from, to, false), vec![Message::Hello(hello)]);
@@ -166,6 +183,8 @@ impl World {
                 self.tell(b, Event::PeerDown { peer });
             }
         }
+        self.half.remove(&at);
+        self.sessions.retain(|(a, b)| *a != at && *b != at);
         let before = self.wires.len();
         self.wires.retain(|(from, to, _), _| *from != at && *to != at);
         self.fired.add(Fault::MessagesLost, before - self.wires.len());
@@ -173,6 +192,9 @@ impl World {
     }
 
     pub(super) fn reconnect(&mut self, at: usize) {
+        if !self.apart.contains(&at) {
+            self.notice_the_dead(at);
+        }
         for (a, b) in self.links.clone() {
             if a == at && !self.apart.contains(&a) && !self.apart.contains(&b) {
                 self.connect(a, b);
@@ -183,6 +205,9 @@ impl World {
     /// Opens every session that is cut; `false` if there is none.
     pub fn reconnect_all(&mut self) -> bool {
         let apart = std::mem::take(&mut self.apart);
+        for at in &apart {
+            self.notice_the_dead(*at);
+        }
         for at in &apart {
             let with: Vec<usize> =
                 self.links.iter().filter(|(a, _)| a == at).map(|(_, b)| *b).collect();

@@ -36,6 +36,7 @@ use incoming::Pending;
 use settling::Flight;
 pub use types::{
     Action, Cause, Event, FolderHello, Intended, LookId, Notice, PeerState, Problem, PullError,
+    There,
 };
 
 use crate::flow::detect::{Look, Stir};

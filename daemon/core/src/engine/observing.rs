@@ -91,20 +91,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Tells whether a job is under way for `path` or for a directory above it: when it is done,
-    /// the path is looked at.
-    fn looked_at_after(&mut self, path: &RelPath) -> bool {
-        let mut over = std::iter::once(path.clone()).chain(path.ancestors());
-        let ticket = over.find_map(|at| self.busy.get(&at).copied());
-        match ticket.and_then(|ticket| self.flights.get_mut(&ticket)) {
-            Some(flight) => {
-                flight.overlooked.insert(path.clone());
-                true
-            }
-            None => false,
-        }
-    }
-
     /// Lists the directories above `path` that should be synced and have no entry: what lies in
     /// them is taken in after them, so that a scan that walks the index finds it.
     fn unknown_parents(
@@ -383,8 +369,11 @@ impl Engine {
         if let Some(record) = observe::gone(entry.as_ref(), dot) {
             let is_dir = entry.as_ref().is_some_and(|e| e.record.kind == Kind::Directory);
             if is_dir && !draft.live_children(path)?.is_empty() {
-                // Something below it was taken in meanwhile: look at the whole again.
-                self.order_look(vec![Look::Tree(path.clone())]);
+                // Something below it was taken in meanwhile: look at the whole again. Where a job
+                // is under way, not before it is over: until then each look would order another.
+                if !self.looked_at_after_jobs_below(path) {
+                    self.order_look(vec![Look::Tree(path.clone())]);
+                }
                 return Ok(());
             }
             self.next_dot();

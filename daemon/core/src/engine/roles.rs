@@ -54,6 +54,9 @@ impl Engine {
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
         self.role = role;
+        // It comes at each start, and what was said of whom the folder is shared with may not have
+        // been durable before that.
+        self.forget_the_absent(draft);
         self.overruling.clear();
         self.gate_moved = true;
         let joins = self.word.as_ref().is_some_and(|word| matches!(word.by, By::Joining(_)));

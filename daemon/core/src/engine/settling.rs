@@ -175,12 +175,10 @@ impl Engine {
         intended: Vec<Intended>,
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
-        let done = |it: &Intended| match it.there {
-            Some(there) => there == (it.becomes.record.kind, it.becomes.record.content),
-            None => !it.becomes.record.is_live(),
-        };
-        if !intended.iter().all(done) {
-            return Ok(());
+        for it in &intended {
+            if !is_done(it, draft.get(&it.becomes.path)?.as_ref()) {
+                return Ok(());
+            }
         }
         for Intended { becomes: Becoming { path, record, stamp }, .. } in intended {
             let newer = draft
@@ -299,4 +297,20 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Tells whether what lies at a path is what a job was to make of it. Bytes get their name with
+/// mode and time set; where only these were to change, they say whether that was done.
+fn is_done(it: &Intended, before: Option<&Entry>) -> bool {
+    let record = &it.becomes.record;
+    let Some(there) = it.there else { return !record.is_live() };
+    let dresses =
+        before.is_some_and(|e| e.record.kind == record.kind && e.record.same_content(record));
+    let is_dressed = match record.kind {
+        Kind::File => (there.mtime_ns, there.mode & 0o777) == (record.mtime_ns, record.mode),
+        Kind::Directory => there.mode & 0o777 == record.mode,
+        Kind::Symlink => there.mtime_ns == record.mtime_ns,
+        Kind::Tombstone => true,
+    };
+    (there.kind, there.content) == (record.kind, record.content) && (!dresses || is_dressed)
 }

@@ -97,6 +97,23 @@ impl Engine {
             draft.marks_mut().brakes.retain(|peer, _| devices.contains(peer));
         }
         self.shared = devices;
+        self.forget_the_absent(draft);
+    }
+
+    /// Forgets how far devices that do not share the folder any more have come. Whoever shares it
+    /// again hears all and tells all: what was deleted while it was away may be forgotten by then.
+    /// Its store stays known, as in `revert`.
+    pub(super) fn forget_the_absent(&self, draft: &mut Draft<'_, impl Index>) {
+        let is_away = |peer: &DeviceId| !self.shared.contains(peer);
+        let marks = draft.marks();
+        if marks.cursors.iter().any(|(peer, cursor)| is_away(peer) && cursor.seq > 0)
+            || marks.acked.keys().any(is_away)
+        {
+            let marks = draft.marks_mut();
+            let away = marks.cursors.iter_mut().filter(|(peer, _)| is_away(peer));
+            away.for_each(|(_, cursor)| cursor.seq = 0);
+            marks.acked.retain(|peer, _| !is_away(peer));
+        }
     }
 
     pub(super) fn acked(
@@ -183,6 +200,10 @@ impl Engine {
         if all <= self.swept {
             return Ok(());
         }
+        // Who does not share the folder any more may come again, and tell what was deleted: it must
+        // be known then that all of it was seen. It is looked at again at the next start.
+        let somebody_left = draft.marks().cursors.keys().any(|peer| !self.shared.contains(peer));
+        let covered = somebody_left.then(|| self.covered(draft));
         let changes = draft.index().changes(self.swept, SWEEP_MAX)?;
         let whole = changes.len() < SWEEP_MAX;
         for (seq, path) in changes {
@@ -191,7 +212,11 @@ impl Engine {
             }
             self.swept = seq;
             let droppable = draft.get(&path)?.is_some_and(|e| {
-                !e.record.is_live() && e.seq == seq && e.local.standing == Default::default()
+                let is_known = covered.as_ref().is_none_or(|all| all.covers(&e.record.version));
+                !e.record.is_live()
+                    && e.seq == seq
+                    && e.local.standing == Default::default()
+                    && is_known
             });
             if droppable {
                 draft.drop_tombstone(path);

@@ -210,8 +210,21 @@ pub enum Event {
 pub struct Intended {
     /// What would have been true.
     pub becomes: Becoming,
-    /// The kind and content that lie there now.
-    pub there: Option<(Kind, ContentId)>,
+    /// What lies there now.
+    pub there: Option<There>,
+}
+
+/// What a crash has left at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct There {
+    /// Its kind.
+    pub kind: Kind,
+    /// What it holds.
+    pub content: ContentId,
+    /// Its modification time, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Its mode; only the permission bits count.
+    pub mode: u32,
 }
 
 /// What to do next. Each order with a ticket is answered once.

@@ -172,6 +172,34 @@ impl Engine {
             pending.staged = None;
         }
     }
+
+    /// Tells whether a job is under way for `path` or for a directory above it: when it is done,
+    /// the path is looked at.
+    pub(super) fn looked_at_after(&mut self, path: &RelPath) -> bool {
+        let mut over = std::iter::once(path.clone()).chain(path.ancestors());
+        let ticket = over.find_map(|at| self.busy.get(&at).copied());
+        match ticket.and_then(|ticket| self.flights.get_mut(&ticket)) {
+            Some(flight) => {
+                flight.overlooked.insert(path.clone());
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Tells whether a job is under way for something below `dir`: when it is done, `dir` is
+    /// looked at.
+    pub(super) fn looked_at_after_jobs_below(&mut self, dir: &RelPath) -> bool {
+        let below = self.busy.range(dir.clone()..).find(|(path, _)| *path != dir);
+        let ticket = below.filter(|(path, _)| path.is_below(dir)).map(|(_, ticket)| *ticket);
+        match ticket.and_then(|ticket| self.flights.get_mut(&ticket)) {
+            Some(flight) => {
+                flight.overlooked.insert(dir.clone());
+                true
+            }
+            None => false,
+        }
+    }
 }
 
 /// A failed step or fetch is tried again after this long.

@@ -8,10 +8,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use syncd_api::sentence;
-use syncd_core::engine::{Engine, EngineConfig, Event, Intended};
+use syncd_core::engine::{Engine, EngineConfig, Event, Intended, There};
 use syncd_core::flow::plan::conflict;
 use syncd_core::flow::settle::Becoming;
-use syncd_core::model::{DeviceId, RelPath, Writer};
+use syncd_core::model::{ContentId, DeviceId, Kind, RelPath, Writer};
 use syncd_home::{FolderConfig, Topology};
 
 use super::thread::ruling::rules_fact;
@@ -264,13 +264,8 @@ fn intended(intents: Vec<Intent>, parts: &Parts) -> Vec<Event> {
     jobs.into_iter().map(|(_, intended)| Event::IntentFound { intended }).collect()
 }
 
-/// Returns the kind and content of what lies at `path`; what cannot be read counts as other.
-fn there(
-    parts: &Parts,
-    path: &RelPath,
-    wanted: syncd_core::model::ContentId,
-) -> Option<(syncd_core::model::Kind, syncd_core::model::ContentId)> {
-    use syncd_core::model::{ContentId, Kind};
+/// Returns what lies at `path`; what cannot be read counts as other content.
+fn there(parts: &Parts, path: &RelPath, wanted: ContentId) -> Option<There> {
     let lstat = parts.root.stat(path).ok()??;
     let kind = lstat.kind?;
     let content = match kind {
@@ -284,5 +279,6 @@ fn there(
             }
         }
     };
-    Some((kind, content))
+    let (mtime_ns, mode) = (lstat.key.mtime_ns, lstat.key.mode);
+    Some(There { kind, content, mtime_ns, mode })
 }

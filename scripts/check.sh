@@ -86,6 +86,11 @@ only_again() {
         && [[ $(grep -c '^test result: FAILED' "$1") -eq $failed ]]
 }
 
+# Each wrong behaviour of the bug zoo is found by the simulator.
+step_zoo() {
+    cargo test -p syncd-integration --features mutants --test mutants --locked
+}
+
 step_docs() {
     RUSTDOCFLAGS='-D warnings' \
         cargo doc --workspace --no-deps --document-private-items --locked
@@ -176,7 +181,7 @@ usage() {
 }
 
 FAST=(format lint unit purity)
-WHOLE=(format lint purity tools test docs deny)
+WHOLE=(format lint purity tools test zoo docs deny)
 case "${1:-} ${2:-}" in
     ' ') run_steps "${WHOLE[@]}" ;;
     '--fast ') run_steps "${FAST[@]}" ;;

@@ -88,8 +88,15 @@ fn devices_that_forget_lose_nothing() {
 #[test]
 fn what_happened_happens_again() {
     let breeds = breeds::ALL.to_vec();
-    let report =
-        Plan { breeds, seeds: 0..SEEDS_TWICE, threads: 2, twice: true, skip: Vec::new() }.run();
+    let report = Plan {
+        breeds,
+        seeds: 0..SEEDS_TWICE,
+        threads: 2,
+        twice: true,
+        skip: Vec::new(),
+        mutant: None,
+    }
+    .run();
     assert!(report.failed.is_none(), "{:?}", report.failed);
 }
 
@@ -99,7 +106,7 @@ fn all_hold(breeds: Breeds) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let skip =
         open().filter(|(case, _)| case.breeds == breeds).map(|(case, _)| case.seed).collect();
-    let plan = Plan { breeds: vec![breeds], seeds, threads, twice: false, skip };
+    let plan = Plan { breeds: vec![breeds], seeds, threads, twice: false, skip, mutant: None };
     let report = plan.run();
     if let Some((case, what)) = &report.failed {
         panic!("{}", shrink::told(case, what));

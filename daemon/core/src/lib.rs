@@ -3,4 +3,5 @@
 pub mod engine;
 pub mod flow;
 pub mod model;
+pub mod mutant;
 pub mod protocol;

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use syncd_core::mutant::Mutant;
 use syncd_integration::sim::breeds::{self, Breeds, History, Nursery};
-use syncd_integration::sim::campaign::{Case, Plan};
+use syncd_integration::sim::campaign::{Case, Plan, behave};
 use syncd_integration::sim::diary::{Diary, with_names};
 use syncd_integration::sim::faults::Fault;
 use syncd_integration::sim::{script, shrink};
@@ -54,6 +55,11 @@ struct Args {
     #[arg(long)]
     twice: bool,
 
+    /// Behave wrongly in this way, which must be found. Needs a build with
+    /// `--features mutants`
+    #[arg(long, value_name = "NAME", value_parser = mutant)]
+    mutant: Option<Mutant>,
+
     /// How many threads [default: one for each core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -73,8 +79,19 @@ fn named(name: &str) -> Result<Named, String> {
     })
 }
 
+fn mutant(name: &str) -> Result<Mutant, String> {
+    if !cfg!(feature = "mutants") {
+        return Err("this build has none; build with --features mutants".to_owned());
+    }
+    Mutant::ALL.into_iter().find(|mutant| mutant.name() == name).ok_or_else(|| {
+        let all = Mutant::ALL.map(|mutant| format!("\n  {}", mutant.name()));
+        format!("there is none of that name, but{}", all.concat())
+    })
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
+    behave(args.mutant);
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let seeds = match args.seed {
         Some(seed) => seed..seed.saturating_add(1),
@@ -86,6 +103,7 @@ fn main() -> ExitCode {
         threads: args.threads.unwrap_or_else(cores),
         twice: args.twice,
         skip: Vec::new(),
+        mutant: args.mutant,
     };
     match args.seed {
         Some(seed) => one(&args, plan.case(seed)),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use syncd_core::mutant::Mutant;
 
 use super::breeds::{Breeds, History, Nursery};
 use super::diary::Diary;
@@ -123,6 +124,8 @@ pub struct Plan {
     pub twice: bool,
     /// Seeds that are left out: it is known that they fail.
     pub skip: Vec<u64>,
+    /// In which way it behaves wrongly, if it does.
+    pub mutant: Option<Mutant>,
 }
 
 /// What came of it.
@@ -183,6 +186,7 @@ impl Plan {
     fn part(&self, at: usize, threads: usize, lowest: &AtomicU64) -> Report {
         let (mut report, mut nursery) = (Report::default(), Nursery::default());
         let began = cpu_time();
+        behave(self.mutant);
         for seed in self.seeds.clone().skip(at).step_by(threads) {
             if seed > lowest.load(Ordering::Relaxed) {
                 break;
@@ -227,3 +231,13 @@ fn cpu_time() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
 }
+
+/// Lets this thread behave wrongly from now on, or rightly.
+#[cfg(feature = "mutants")]
+pub fn behave(mutant: Option<Mutant>) {
+    syncd_core::mutant::switch(mutant);
+}
+
+/// Does nothing: this build cannot behave wrongly.
+#[cfg(not(feature = "mutants"))]
+pub fn behave(_: Option<Mutant>) {}

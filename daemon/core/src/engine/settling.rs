@@ -12,6 +12,7 @@ use crate::flow::settle::{Becoming, Placed, SettleError, Stamp, Ticket, Trouble}
 use crate::model::{
     Causality, DeviceId, Entry, Kind, Local, Record, RelPath, Role, Standing, StatKey, Tick,
 };
+use crate::mutant::{self, Mutant};
 
 /// A job under way.
 #[derive(Debug, Clone)]
@@ -67,7 +68,11 @@ impl Engine {
         let seq = self.next_dot().counter;
         let dot = self.dot_of(seq, put.standing);
         let mut record = put.record;
-        match put.stamp {
+        let stamp = match put.stamp {
+            Stamp::Resolution if mutant::on(Mutant::ResolutionIsWrite) => Stamp::Write,
+            stamp @ (Stamp::AsIs | Stamp::Resolution | Stamp::Write) => stamp,
+        };
+        match stamp {
             Stamp::AsIs => {}
             Stamp::Resolution => record.version.raise(dot),
             Stamp::Write => {

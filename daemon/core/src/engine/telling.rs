@@ -12,6 +12,7 @@ use crate::flow::offer::{
 };
 use crate::flow::pull::Incoming;
 use crate::model::{DeviceId, Dot, Entry, Local, RelPath, Seq, Version};
+use crate::mutant::{self, Mutant};
 
 /// Tombstones looked at for dropping after one event.
 const SWEEP_MAX: usize = 1000;
@@ -197,6 +198,7 @@ impl Engine {
         }
         let acked = |device: &DeviceId| draft.marks().acked.get(device).copied().unwrap_or(0);
         let all = self.shared.iter().map(acked).min().unwrap_or(self.durable).min(self.durable);
+        let all = if mutant::on(Mutant::ForgetDeletes) { self.durable } else { all };
         if all <= self.swept {
             return Ok(());
         }

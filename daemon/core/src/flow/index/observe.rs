@@ -8,6 +8,7 @@
 
 use crate::flow::detect::Found;
 use crate::model::{Actor, ContentId, Dot, Entry, Kind, Record, Standing, Version};
+use crate::mutant::{self, Mutant};
 
 /// What an observation means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub enum Memory {
 /// Decides what it means that `found` lies at a path whose entry is `entry`. A write gets `dot`.
 #[must_use]
 pub fn found(entry: Option<&Entry>, found: &Found, dot: Dot, memory: Memory) -> Meaning {
-    let surveyed = memory != Memory::New;
+    let surveyed = memory != Memory::New || mutant::on(Mutant::FoundIsWritten);
     let alone = || Record { found: !surveyed, ..write(None, found, dot) };
     let Some(entry) = entry else { return Meaning::Written(Box::new(alone())) };
     let looks = alone().looks_like(&entry.record);
@@ -78,7 +79,8 @@ fn is_empty(found: &Found) -> bool {
 /// Tells whether a file holds other bytes than its record says, which nobody has made durable.
 fn is_suspect(entry: &Entry, found: &Found) -> bool {
     let files = entry.record.kind == Kind::File && found.kind == Kind::File;
-    files && !entry.local.data_durable && found.content != entry.record.content
+    let is_edit = mutant::on(Mutant::LossIsEdit);
+    files && !is_edit && !entry.local.data_durable && found.content != entry.record.content
 }
 
 /// Decides what it means that nothing lies at a path whose entry is `entry`: the tombstone to

@@ -2,6 +2,7 @@
 
 use crate::model::record::newest_first;
 use crate::model::{Causality, Dot, Kind, Record};
+use crate::mutant::{self, Mutant};
 
 /// Which of two records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +119,8 @@ fn choose(ours: &Record, theirs: &Record) -> (Side, bool) {
     let we_saw_it = ours.version.contains(theirs.dot);
     let they_saw_it = theirs.version.contains(ours.dot);
     match (ours.is_live(), theirs.is_live()) {
+        (false, true) if mutant::on(Mutant::EditAlwaysWins) => return (Side::Theirs, false),
+        (true, false) if mutant::on(Mutant::EditAlwaysWins) => return (Side::Ours, false),
         (false, true) if we_saw_it || deleted(ours, theirs) => return (Side::Ours, false),
         (false, true) => return (Side::Theirs, false),
         (true, false) if they_saw_it || deleted(theirs, ours) => return (Side::Theirs, false),
@@ -133,10 +136,18 @@ fn choose(ours: &Record, theirs: &Record) -> (Side, bool) {
             match (ours.descends_from(theirs.content), theirs.descends_from(ours.content)) {
                 (true, false) if same_shape(ours, theirs) => (Side::Ours, false),
                 (false, true) if same_shape(ours, theirs) => (Side::Theirs, false),
-                _ => (greater(ours, theirs), true),
+                _ if mutant::on(Mutant::HadIsSeen) && share_a_base(ours, theirs) => {
+                    (greater(ours, theirs), false)
+                }
+                _ => (greater(ours, theirs), !mutant::on(Mutant::NoCopies)),
             }
         }
     }
+}
+
+/// Tells whether both were made on some content that both paths once held.
+fn share_a_base(ours: &Record, theirs: &Record) -> bool {
+    ours.ancestors.iter().any(|base| theirs.ancestors.contains(base))
 }
 
 /// Tells whether `live` is nobody's write, and `tombstone` deleted the very content that it holds:

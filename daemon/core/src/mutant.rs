@@ -1,6 +1,6 @@
-//! Wrong behaviours that other synchronisers had, or that simpler rules have, to see that tests find
-//! them. They exist only with the feature `mutants`, which nothing but the simulator's own build
-//! turns on: without it [`on`] is `false` at compile time and nothing of them is left.
+//! Wrong behaviours that other synchronisers had, or that simpler rules have, to see that tests
+//! find them. They exist only with the feature `mutants`, which nothing but the simulator's own
+//! build turns on: without it [`on`] is `false` at compile time and nothing of them is left.
 
 /// A wrong behaviour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

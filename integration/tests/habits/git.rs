@@ -27,11 +27,12 @@ pub(super) fn git(dir: &Path, arguments: &[&str]) -> String {
     done(&mut command(dir, arguments))
 }
 
-/// Runs `git clean` until it finds nothing that it cannot remove: what syncd keeps in the folder it
-/// may write again meanwhile.
-fn clean(dir: &Path, options: &str) {
-    eventually(ARRIVES_MAX, options, || {
-        let output = command(dir, &["clean", options]).output().expect("git starts");
+/// Runs git in `dir` until nothing comes in its way: it removes a file before it writes it anew, and
+/// syncd may write one there in between.
+#[track_caller]
+pub(super) fn git_patiently(dir: &Path, arguments: &[&str]) {
+    eventually(ARRIVES_MAX, &arguments.join(" "), || {
+        let output = command(dir, arguments).output().expect("git starts");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() { Ok(()) } else { Err(said) }
     });
@@ -150,7 +151,7 @@ fn git_clean_in_the_root_does_not_halt_the_folder() {
             write(&here.path("d/untracked"), "untracked\n");
             here.flush();
             assert!(there.path("d/untracked").exists(), "it has arrived before {options}");
-            clean(here.root(), options);
+            git_patiently(here.root(), &["clean", options]);
             agree_on_work(&pair, options);
             assert!(!there.path("d").exists(), "{options}: what was cleaned here is gone there");
             write(&here.path("after"), options);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use syncd_integration::process::{Device, Pair, write};
 
 use super::copies;
-use super::git::{agree_on_work, git, upstream};
+use super::git::{agree_on_work, git, git_patiently, upstream};
 
 /// How many files the two branches differ in.
 const FILES: usize = 40;
@@ -115,7 +115,7 @@ fn git_on_one_side_loses_nothing_and_makes_no_conflict_whatever_the_other_does()
             let left = status(there);
             assert!(left.lines().all(|line| line.ends_with("notes/")), "{because}: {left}");
             for side in [here, there] {
-                git(&side.path("repo"), &["reset", "-q", "--hard", "origin/main"]);
+                git_patiently(&side.path("repo"), &["reset", "-q", "--hard", "origin/main"]);
             }
             agree_on_work(&pair, &because);
         }

@@ -10,6 +10,8 @@ use syncd_core::model::{Kind, RelPath};
 
 use super::check::Held;
 use super::journal::Moved;
+use super::late::WATCH_MS;
+use super::ready::Readied;
 use super::replace::Known;
 use super::take::Run;
 use super::trash::Why;
@@ -174,6 +176,46 @@ impl Hands {
         Err(said(Errno::EXIST))
     }
 
+    /// Gives a version that nobody had seen its name back: a program wrote it between the last look
+    /// and the exchange, and may still be writing. The next look takes it for the write that it is.
+    pub(super) fn swap_back(
+        &self,
+        spot: &Spot,
+        readied: &Readied,
+        moved: &Moved,
+    ) -> Result<(), SettleError> {
+        let name = readied.name.as_str();
+        let swap = RenameFlags::EXCHANGE;
+        let back = fs::renameat_with(spot.way(), spot.name(), self.staging(), name, swap);
+        let there = system::stat_at(self.staging(), name.as_bytes()).ok().flatten();
+        let is_ours = there.is_some_and(|there| there.st_ino == readied.key.inode);
+        if back.is_ok() && is_ours {
+            let shown = self.file_shown(spot, readied);
+            shown.map_err(|errno| self.said(&spot.path, readied.key.size, errno))?;
+            return self.give_up(moved, spot.overtaken());
+        }
+        // Whatever lies in staging by now is a user's, and its name is taken or gone: if it was
+        // swapped, by another version of which as little is known.
+        let kept = self.keep_unseen(moved, spot, self.staging(), name)?;
+        if back.is_ok() { Err(spot.overtaken()) } else { self.displaced(spot, kept) }
+    }
+
+    /// Files a new version that had its name for a moment and lies in staging again: somebody may
+    /// have opened it, and what is written to it then must not be lost.
+    fn file_shown(&self, spot: &Spot, readied: &Readied) -> io::Result<()> {
+        let mut shown = Moved::new(&spot.path, readied.content, readied.kind, Why::Replaced);
+        let key = &readied.key;
+        (shown.size, shown.mtime_ns, shown.inode) = (key.size, key.mtime_ns, key.inode);
+        let shown = self.journal().begin(shown)?;
+        fs::renameat(self.staging(), readied.name.as_str(), self.trash(), shown.name().as_str())?;
+        self.journal().keep(&shown)?;
+        self.count_displaced(&shown);
+        if readied.kind == Kind::File {
+            self.watch_for(shown, WATCH_MS);
+        }
+        Ok(())
+    }
+
     /// Puts something back that should not have been taken; beside its path if that has a new
     /// owner by now.
     pub(super) fn put_back(
@@ -235,19 +277,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unseen_version_is_kept_beside_the_new_one() {
+    fn an_unseen_version_keeps_its_name() {
+        let folder = Folder::new();
+        folder.write("a", "old");
+        let expect = folder.known("a");
+        let user = folder.root().join("a");
+        folder.at(Moment::Asked, move || std::fs::write(&user, "unseen").unwrap());
+        let answer = folder.take(vec![folder.place("a", expect, "new")]);
+        assert_eq!(answer, Err(SettleError::Overtaken { path: path("a") }));
+        assert_eq!(folder.read("a").as_deref(), Some("unseen"), "a look takes it for a write");
+        assert_eq!(folder.names(), ["a"], "and no copy is made of what nobody has compared yet");
+        // Somebody may have opened the new version while it had the name.
+        assert_eq!(folder.trashed(), [("a".to_owned(), "new".to_owned())]);
+        assert_eq!(folder.staging_names(), [""; 0]);
+    }
+
+    #[test]
+    fn of_two_unseen_versions_one_keeps_the_name_and_the_other_lies_beside_it() {
         let folder = Folder::new();
         folder.write("a", "old");
         folder.write("a.copy", "a name that is taken");
         let expect = folder.known("a");
         let user = folder.root().join("a");
-        folder.at(Moment::Asked, move || std::fs::write(&user, "unseen").unwrap());
+        let replace = move |bytes: &str| {
+            std::fs::write(user.with_extension("tmp"), bytes).unwrap();
+            std::fs::rename(user.with_extension("tmp"), &user).unwrap();
+        };
+        folder.at_each(move |moment| match moment {
+            Moment::Asked => replace("unseen"),
+            Moment::Swapped => replace("unseen too"),
+            _ => {}
+        });
         let answer = folder.take(vec![folder.place("a", expect, "new")]);
-        let stat = folder.hands.root().stat(&path("a")).unwrap().unwrap().key;
-        let kept = path("a-2.copy");
-        assert_eq!(answer, Err(SettleError::Displaced { path: path("a"), kept, stat }));
-        assert_eq!(folder.read("a").as_deref(), Some("new"));
-        assert_eq!(folder.read("a-2.copy").as_deref(), Some("unseen"));
+        assert_eq!(answer, Err(SettleError::Overtaken { path: path("a") }));
+        assert_eq!(folder.read("a").as_deref(), Some("unseen"));
+        assert_eq!(folder.read("a-2.copy").as_deref(), Some("unseen too"));
         assert_eq!(folder.read("a.copy").as_deref(), Some("a name that is taken"));
         assert_eq!((folder.trashed(), folder.staging_names()), (vec![], vec![]));
     }
@@ -276,10 +340,11 @@ mod tests {
                 };
                 let answer = folder.take(vec![step]);
                 let because = format!("at {moment:?}, delete: {delete}: {answer:?}");
-                let kept = if moment == Moment::Asked && !delete { "a.copy" } else { "a" };
                 assert!(answer.is_err(), "{because}");
-                assert_eq!(folder.read(kept).as_deref(), Some("OLD"), "{because}");
-                assert_eq!(folder.trashed(), [], "{because}");
+                assert_eq!(folder.read("a").as_deref(), Some("OLD"), "{because}");
+                // The new version had the name for a moment.
+                let was_shown = moment == Moment::Asked && !delete;
+                assert_eq!(folder.trashed().len(), usize::from(was_shown), "{because}");
             }
         }
     }

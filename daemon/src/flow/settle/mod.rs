@@ -10,7 +10,8 @@
 //! - A user's file is never written in place, another inode takes its name, but where the user
 //!   asked for it ([`SettleOptions::in_place`]).
 //! - What is displaced is looked at after it was moved out of the way. If it is not what was
-//!   expected it is kept beside the new version as a conflict copy; else it goes to the trash.
+//!   expected it gets its name back, or where that has gone to another a name beside it, and the
+//!   next look takes it for the write that it is; else it goes to the trash.
 //! - Only [`Hands::prune`] and [`Hands::empty`] end a user's bytes, and only ones in the trash.
 //! - Nothing below `.syncd` is settled, no symlink on the way is followed, no missing parent
 //!   is made by the way.

@@ -204,8 +204,7 @@ impl Hands {
         if self.is_expected(self.staging(), name, &held, known.content) {
             return self.file(moved, held, self.staging(), name).map_err(said);
         }
-        let kept = self.keep_unseen(moved, spot, self.staging(), name)?;
-        self.displaced(spot, kept)
+        self.swap_back(spot, readied, moved)
     }
 
     /// Where names cannot be exchanged: the old version moves aside, the new one takes the name.

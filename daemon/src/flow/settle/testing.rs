@@ -143,6 +143,11 @@ impl Folder {
         *locked(&self.hands.inner.hook) = Some(Arc::new(hook));
     }
 
+    /// Does something at every moment.
+    pub(super) fn at_each(&self, act: impl Fn(Moment) + Send + Sync + 'static) {
+        *locked(&self.hands.inner.hook) = Some(Arc::new(act));
+    }
+
     /// All bytes below the root, the trash's and staging's too.
     pub(super) fn all_bytes(&self) -> Vec<String> {
         let mut found = Vec::new();

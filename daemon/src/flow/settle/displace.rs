@@ -303,10 +303,12 @@ mod tests {
             std::fs::write(user.with_extension("tmp"), bytes).unwrap();
             std::fs::rename(user.with_extension("tmp"), &user).unwrap();
         };
-        folder.at_each(move |moment| match moment {
-            Moment::Asked => replace("unseen"),
-            Moment::Swapped => replace("unseen too"),
-            _ => {}
+        folder.at_each(move |moment| {
+            if moment == Moment::Asked {
+                replace("unseen");
+            } else if moment == Moment::Swapped {
+                replace("unseen too");
+            }
         });
         let answer = folder.take(vec![folder.place("a", expect, "new")]);
         assert_eq!(answer, Err(SettleError::Overtaken { path: path("a") }));

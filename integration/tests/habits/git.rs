@@ -27,8 +27,8 @@ pub(super) fn git(dir: &Path, arguments: &[&str]) -> String {
     done(&mut command(dir, arguments))
 }
 
-/// Runs git in `dir` until nothing comes in its way: it removes a file before it writes it anew, and
-/// syncd may write one there in between.
+/// Runs git in `dir` until nothing comes in its way: it removes a file before it writes it anew,
+/// and syncd may write one there in between.
 #[track_caller]
 pub(super) fn git_patiently(dir: &Path, arguments: &[&str]) {
     eventually(ARRIVES_MAX, &arguments.join(" "), || {

@@ -183,6 +183,7 @@ fn settings(config: &Config, names: &Names) -> Value {
             "role": folder.role.as_str(),
             "paused": folder.paused,
             "rescan_s": folder.rescan_s,
+            "verify_days": folder.verify_days,
             "is_file": folder.path.is_file(),
             "with": folder.devices.iter()
                 .map(|device| names.device(&device.to_string())).collect::<Vec<_>>(),

@@ -58,6 +58,7 @@ fn tone(kind: ReasonKind) -> Tone {
         | ReasonKind::Missing
         | ReasonKind::NotInFolder => Tone::Dim,
         ReasonKind::Waiting | ReasonKind::Quiet | ReasonKind::OpenForWriting => Tone::Plain,
+        ReasonKind::Damaged => Tone::Bad,
         ReasonKind::Held
         | ReasonKind::Conflict
         | ReasonKind::NoRoom

@@ -65,6 +65,8 @@ pub enum ReasonKind {
     Unsupported,
     /// It cannot be read.
     Unreadable,
+    /// The disk has damaged it.
+    Damaged,
     /// It was deleted.
     Deleted,
     /// There is and was nothing.

@@ -22,6 +22,7 @@ pub use config::{
     Config, ConfigError, ConfigFile, DeviceConfig, Discovery, FolderConfig, FolderLimits,
     HISTORY_DAYS_DEFAULT, HISTORY_PERCENT_DEFAULT, HISTORY_VERSIONS_DEFAULT, HTTP_LISTEN_DEFAULT,
     HttpConfig, LISTEN_DEFAULT, Limits, Listen, Place, RESCAN_S_MAX, Rates, Role, Topology,
+    VERIFY_DAYS_MAX,
 };
 pub use error::HomeError;
 pub use identity::Identity;

@@ -9,6 +9,7 @@ pub mod folder;
 mod greeting;
 mod happenings;
 mod holds;
+mod scrub;
 mod serve;
 pub mod session;
 mod start;

@@ -19,7 +19,9 @@ use tokio::sync::{Notify, Semaphore};
 use super::changes;
 use super::desk::FrontDesk;
 use super::folder::Folder;
-use super::{Ailments, Daemon, Happening, Happenings, SERVING_MAX, Unfinished, folder, session};
+use super::{
+    Ailments, Daemon, Happening, Happenings, SERVING_MAX, Unfinished, folder, scrub, session,
+};
 use crate::flow::index::{Ledger, REINCARNATE, Store, begin_life};
 use crate::world::control::{Control, Http};
 use crate::world::net::{self, NetConfig, NetEvent};
@@ -116,6 +118,7 @@ pub async fn run(home: Home) -> anyhow::Result<Ended> {
     tokio::spawn(listen(Arc::clone(&daemon), events));
     let desk = Arc::new(FrontDesk::new(Arc::clone(&daemon)));
     tokio::spawn(changes::watch(Arc::clone(&daemon), Arc::clone(&desk)));
+    tokio::spawn(scrub::watch(Arc::clone(&daemon)));
     notify(&[NotifyState::Ready]);
     watchdog();
     tracing::info!(device = %daemon.me, home = %home.dir().display(), "syncd is running");

@@ -70,6 +70,7 @@ fn a_folder_rests_and_leaves_room_when_that_is_set() {
     for (change, code, because) in [
         (&["--history-percent", "91"][..], 1, "most of the disk"),
         (&["--rescan", "soon"], 2, "no time"),
+        (&["--verify-days", "0"], 2, "never is said by default"),
         (&["--in-place", "[a"], 2, "a bracket that is not closed"),
         (&[], 2, "nothing is to be changed"),
     ] {

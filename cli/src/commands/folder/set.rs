@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use hyper::Method;
 use syncd_api::{self as api, FolderChange};
+use syncd_home::VERIFY_DAYS_MAX;
 
 use super::{Outcome, Role, Session, changed};
 use crate::args;
@@ -28,6 +29,7 @@ Examples:
   syncctl folder set work --role receiveonly       take changes, send none
   syncctl folder set work --rescan 10m             scan everything every 10 minutes
   syncctl folder set work --rescan default         back to the usual time
+  syncctl folder set work --verify-days 30         read every file again each month
   syncctl folder set work --ignore '*.log'         adds a line to its .stignore
   syncctl folder set work --history-days 7 --free-mib 2000
 
@@ -47,6 +49,10 @@ pub(super) struct Set {
     /// How often everything is scanned, such as 60s or 10m, or default
     #[arg(long, group = "change", alias = "rescan-s", value_name = "TIME", value_parser = rescan)]
     rescan: Option<Own<u32>>,
+    /// Days after which every file is read again, to find what the disk has damaged; or default,
+    /// which is never
+    #[arg(long, group = "change", value_name = "N", value_parser = days)]
+    verify_days: Option<Own<u32>>,
     /// A pattern of files that are rewritten where they are; may be repeated, '' for none
     #[arg(long, group = "change", value_name = "PATTERN")]
     in_place: Option<Vec<String>>,
@@ -80,6 +86,12 @@ fn rescan(text: &str) -> Result<Own<u32>, String> {
     Ok(Own(Some(seconds)))
 }
 
+fn days(text: &str) -> Result<Own<u32>, String> {
+    let days = own(text)?;
+    let is_right = days.0.is_none_or(|days| (1..=VERIFY_DAYS_MAX).contains(&days));
+    is_right.then_some(days).ok_or(format!("write 1 to {VERIFY_DAYS_MAX} days, or default"))
+}
+
 fn number(text: &str) -> Result<Own<u32>, String> {
     own(text)
 }
@@ -107,6 +119,7 @@ impl Set {
             role: self.role.map(api::Role::from),
             paused: self.paused,
             rescan_s: self.rescan.map(|own| own.0),
+            verify_days: self.verify_days.map(|own| own.0),
             in_place,
             history_days: self.history_days.map(|own| own.0),
             history_versions: self.history_versions.map(|own| own.0),
@@ -137,6 +150,8 @@ mod tests {
         ] {
             assert_eq!(rescan(text), read, "{text}");
         }
+        assert_eq!((days("30"), days("default")), (Ok(Own(Some(30))), Ok(Own(None))));
+        assert!(days("0").is_err() && days("3651").is_err());
         assert_eq!(number("default"), Ok(Own(None)));
         assert_eq!(mebibytes("2000"), Ok(Own(Some(2000))));
         assert!(number("-1").is_err() && number("many").is_err());

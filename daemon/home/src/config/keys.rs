@@ -45,6 +45,7 @@ pub(super) const FOLDER: &[&str] = &[
     "paused",
     "in_place",
     "rescan_s",
+    "verify_days",
     "history_days",
     "history_versions",
     "history_percent",

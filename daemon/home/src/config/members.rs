@@ -64,6 +64,7 @@ impl ConfigFile {
         let free_mib = free_mib.and_then(|mebibytes| i64::try_from(mebibytes).ok());
         for (key, number) in [
             ("rescan_s", folder.rescan_s.map(i64::from)),
+            ("verify_days", folder.verify_days.map(i64::from)),
             ("history_days", history_days.map(i64::from)),
             ("history_versions", history_versions.map(i64::from)),
             ("history_percent", history_percent.map(i64::from)),
@@ -229,7 +230,8 @@ mod tests {
     }
 
     fn names() -> impl Strategy<Value = String> {
-        "[^\\s\\p{C}]([^\\p{C}]{0,10}[^\\s\\p{C}])?".prop_filter("short", |n| n.len() <= 64)
+        "[^\\s\\p{C}]([^\\p{C}\\p{Zl}\\p{Zp}]{0,10}[^\\s\\p{C}])?"
+            .prop_filter("short", |n| n.len() <= 64)
     }
 
     fn paths() -> impl Strategy<Value = PathBuf> {
@@ -261,6 +263,7 @@ mod tests {
                 paused,
                 in_place: vec!["*.log".to_owned(); usize::from(paused)],
                 rescan_s: paused.then_some(60),
+                verify_days: paused.then_some(30),
                 limits: FolderLimits {
                     free_mib: paused.then_some(1),
                     history_days: Some(7).filter(|_| role == 1),

@@ -142,6 +142,9 @@ pub struct Rates {
 /// Longest time between two scans of a folder: a year of 365 days, in seconds.
 pub const RESCAN_S_MAX: u32 = 365 * 24 * 60 * 60;
 
+/// Longest time between two readings of all files of a folder, in days.
+pub const VERIFY_DAYS_MAX: u32 = 3_650;
+
 /// Most that stays free where [`Limits::free_mib`] says nothing, in bytes.
 const FLOOR_BYTES_MAX: u64 = 1 << 30;
 
@@ -203,6 +206,8 @@ pub struct FolderConfig {
     /// Seconds between two scans of the whole, 1 to 31 536 000; `None` is an hour, or a minute
     /// where not everything can be watched.
     pub rescan_s: Option<u32>,
+    /// After how many days every file is read again, 1 to [`VERIFY_DAYS_MAX`]; `None` is never.
+    pub verify_days: Option<u32>,
     /// What of [`Config::limits`] is otherwise here.
     pub limits: FolderLimits,
 }
@@ -247,6 +252,7 @@ impl FolderConfig {
             paused: false,
             in_place: Vec::new(),
             rescan_s: None,
+            verify_days: None,
             limits: FolderLimits::default(),
         }
     }

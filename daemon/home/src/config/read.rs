@@ -10,7 +10,7 @@ use toml_edit::Document;
 use super::section::{Section, column_of, line_of, read_all};
 use super::{
     Config, ConfigError, DeviceConfig, Discovery, FolderConfig, FolderLimits, HttpConfig, Limits,
-    Listen, Place, RESCAN_S_MAX, Rates, Role, Topology, keys, values,
+    Listen, Place, RESCAN_S_MAX, Rates, Role, Topology, VERIFY_DAYS_MAX, keys, values,
 };
 
 /// Most days that replaced and deleted files are kept: a hundred years.
@@ -104,6 +104,9 @@ fn read_folder(
         rescan_s: section
             .number("rescan_s", 1..=i64::from(RESCAN_S_MAX))?
             .and_then(|seconds| u32::try_from(seconds).ok()),
+        verify_days: section
+            .number("verify_days", 1..=i64::from(VERIFY_DAYS_MAX))?
+            .and_then(|days| u32::try_from(days).ok()),
         limits: read_folder_limits(section)?,
     })
 }

@@ -7,7 +7,7 @@ use syncd_api::{
 };
 use syncd_core::model::{DeviceId, RelPath};
 use syncd_core::protocol::Ready;
-use syncd_home::{Config, FolderConfig, FolderLimits, RESCAN_S_MAX};
+use syncd_home::{Config, FolderConfig, FolderLimits, RESCAN_S_MAX, VERIFY_DAYS_MAX};
 
 use super::resolve::put;
 use super::status::remember;
@@ -204,6 +204,11 @@ fn changed(config: FolderConfig, change: &FolderChange) -> Result<FolderConfig, 
         let what = format!("a folder is scanned every 1 to {RESCAN_S_MAX} seconds");
         return Err(ApiError::usage(what));
     }
+    let verify_days = change.verify_days.unwrap_or(config.verify_days);
+    if verify_days.is_some_and(|days| !(1..=VERIFY_DAYS_MAX).contains(&days)) {
+        let what = format!("a folder is verified every 1 to {VERIFY_DAYS_MAX} days");
+        return Err(ApiError::usage(what));
+    }
     let limits = FolderLimits {
         history_days: change.history_days.unwrap_or(config.limits.history_days),
         history_versions: change.history_versions.unwrap_or(config.limits.history_versions),
@@ -220,6 +225,7 @@ fn changed(config: FolderConfig, change: &FolderChange) -> Result<FolderConfig, 
         paused: change.paused.unwrap_or(config.paused),
         in_place: change.in_place.clone().unwrap_or(config.in_place),
         rescan_s,
+        verify_days,
         limits,
         ..config
     })

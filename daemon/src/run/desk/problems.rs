@@ -6,6 +6,7 @@ use syncd_core::flow::settle::{SettleError, Trouble};
 use syncd_core::model::{FolderId, RelPath};
 
 use crate::run::folder::Standing;
+use crate::run::scrub::DAMAGED;
 
 /// What comes right without anybody's doing.
 const BY_ITSELF: &str = "nothing; it is tried again by itself";
@@ -48,6 +49,11 @@ pub(super) fn problems_of(
     for (path, (what, remedy)) in &standing.problems {
         say(path, what, remedy);
     }
+    let asked_for =
+        |path: &RelPath| inside.iter().any(|(p, what)| p == path && *what == Problem::Rotten);
+    for path in standing.damaged.keys().filter(|path| !asked_for(path)) {
+        say(path, DAMAGED, &repair_of(id));
+    }
     // One sentence is enough of what it does to every file.
     let is_said = |problem: &Problem| standing.read_only && is_of_disk(problem);
     for (path, problem) in inside.iter().filter(|(_, problem)| !is_said(problem)) {
@@ -57,6 +63,14 @@ pub(super) fn problems_of(
     shown.sort();
     shown.dedup();
     shown
+}
+
+/// Says how to get back the bytes of a file that the disk has damaged.
+pub(super) fn repair_of(id: &FolderId) -> String {
+    format!(
+        "back up this disk; take the right bytes from the history or another device with: syncctl \
+         verify --folder {id} --repair"
+    )
 }
 
 /// Tells whether a disk that takes no writes may be behind a problem.
@@ -96,7 +110,7 @@ pub(super) fn told(problem: &Problem) -> (String, &'static str) {
             "wait for a device that has its bytes; or write the file, as it is meant to be",
         ),
         Problem::Rotten => (
-            "the disk gives back other bytes than were written to it".to_owned(),
+            DAMAGED.to_owned(),
             "wait for a device that has its bytes, and look at the health of this disk",
         ),
     }

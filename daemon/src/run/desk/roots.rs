@@ -15,6 +15,7 @@ use super::{FrontDesk, blocking, chain, places};
 use crate::flow::index::Ledger;
 use crate::run::Happening;
 use crate::run::folder::{Folder, join, lives};
+use crate::run::scrub;
 use crate::world::disk::{self, OWN_NAME, Root, system};
 
 /// How long a folder's thread may take to end.
@@ -108,6 +109,7 @@ fn forget(
     lives::begin(ledger, id, own).map_err(|error| ApiError::could_not(chain(&error)))?;
     ledger.set_root(id, None).map_err(|error| ApiError::could_not(chain(&error)))?;
     join::begin(ledger, id, None).map_err(|error| ApiError::could_not(chain(&error)))?;
+    scrub::forget(ledger, id).map_err(|error| ApiError::could_not(chain(&error)))?;
     store.forget_folder(id).map_err(|error| ApiError::could_not(chain(&error)))
 }
 

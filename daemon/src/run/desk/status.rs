@@ -18,6 +18,7 @@ use super::problems::{is_inner, problems_of};
 use super::{ApiError, FrontDesk, ask, blocking};
 use crate::flow::index::{FolderIndex, Summary};
 use crate::run::folder::{Folder, Standing};
+use crate::run::scrub::still_damaged;
 
 /// How long the health waits for the network's addresses.
 const LISTENING_WAIT: Duration = Duration::from_millis(200);
@@ -163,7 +164,7 @@ impl FrontDesk {
         let remembered = remember(&index).await;
         let mut seen = Seen {
             config: settings,
-            standing: folder.standing(),
+            standing: standing_of(folder, &index).await,
             remembered,
             inside,
             devices: Vec::new(),
@@ -272,6 +273,18 @@ impl Seen {
             false => FolderState::Idle,
         }
     }
+}
+
+/// Returns how a folder stands, of damaged files only those that were not written since.
+async fn standing_of(folder: &Folder, index: &FolderIndex) -> Standing {
+    let mut standing = folder.standing();
+    if !standing.damaged.is_empty() {
+        let (damaged, index) = (standing.damaged, index.clone());
+        // Where nothing can be asked any more there is nothing to tell.
+        standing.damaged =
+            blocking(move || still_damaged(damaged, &index)).await.unwrap_or_default();
+    }
+    standing
 }
 
 /// Reads what the index says of a folder; `None` when it fails.

@@ -9,10 +9,11 @@ use syncd_home::Config;
 
 use super::conflicts::original;
 use super::places::{Spot, shown};
-use super::problems::told;
+use super::problems::{repair_of, told};
 use super::{FrontDesk, ask, blocking, unreadable};
 use crate::flow::settle::{TrashEntry, Why as Displaced};
 use crate::run::folder::{Folder, Parts, gives_git_orders};
+use crate::run::scrub::DAMAGED;
 use crate::world::disk::{Lstat, OWN_NAME, Odd};
 
 /// What the folder's engine says of a path.
@@ -88,6 +89,7 @@ impl FrontDesk {
             let remedy = "let the user that runs syncd read it".to_owned();
             reasons.push(reason(ReasonKind::Unreadable, what, Some(remedy)));
         }
+        reasons.extend(damaged(folder, rel, outside.entry.as_ref()));
         reasons.extend(inside.iter().flat_map(|inside| reasons_inside(folder, inside)));
         reasons.extend(outside.entry.as_ref().and_then(|entry| local_change(folder, entry)));
         reasons.extend(conflict(rel, outside.has_copies));
@@ -294,6 +296,13 @@ fn reasons_inside(folder: &Folder, inside: &Inside) -> Vec<Reason> {
         reasons.push(reason(ReasonKind::Waiting, &what, Some(remedy)));
     }
     reasons
+}
+
+/// Says that the disk has damaged a file, if a scrub found that and nobody has written it since.
+fn damaged(folder: &Folder, rel: &RelPath, entry: Option<&Entry>) -> Option<Reason> {
+    let stat = folder.standing().damaged.get(rel).copied();
+    let is_still = stat.is_some() && entry.is_some_and(|entry| entry.local.seen == stat);
+    is_still.then(|| reason(ReasonKind::Damaged, DAMAGED, Some(repair_of(folder.id()))))
 }
 
 fn local_change(folder: &Folder, entry: &Entry) -> Option<Reason> {

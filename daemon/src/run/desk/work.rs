@@ -4,16 +4,18 @@ use std::time::Instant;
 
 use syncd_api::{
     ApiError, PathText, ScanReport, ScanRequest, ScannedFolder, VerifiedFolder, VerifyReport,
-    VerifyRequest,
+    VerifyRequest, sentence,
 };
 use syncd_core::engine::Event;
 use syncd_core::flow::index::Index;
 
 use super::places::absolute;
 use super::{FrontDesk, at_work, blocking, stopped, unreadable};
-use crate::flow::detect::{Rotten, verify};
+use crate::flow::detect::Rotten;
 use crate::flow::index::FolderIndex;
+use crate::run::Daemon;
 use crate::run::folder::{Folder, Note};
+use crate::run::scrub::scrub;
 
 impl FrontDesk {
     pub(super) async fn scan_now(&self, request: ScanRequest) -> Result<ScanReport, ApiError> {
@@ -37,7 +39,7 @@ impl FrontDesk {
         }
         let mut folders = Vec::with_capacity(chosen.len());
         for folder in &chosen {
-            folders.push(verify_one(folder, request.repair).await?);
+            folders.push(verify_one(&self.daemon, folder, request.repair).await?);
         }
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(VerifyReport { folders, took_ms })
@@ -64,20 +66,18 @@ async fn scan_one(folder: &Folder) -> Result<ScannedFolder, ApiError> {
 }
 
 /// Reads the files of a folder again, one folder after the other: there is one disk.
-async fn verify_one(folder: &Folder, repair: bool) -> Result<VerifiedFolder, ApiError> {
-    let parts = at_work(folder)?;
-    let watched = folder.clone();
-    let is_over = move || watched.has_ended(Instant::now());
-    let found = blocking(move || verify(&parts.root, &parts.index, &*parts.scope, &is_over))
-        .await?
-        .map_err(|error| unreadable(&error))?;
-    if found.broken_off {
-        return Err(ApiError::could_not(format!(
-            "the folder '{}' was stopped or its directory went away while it was read; see: \
-             syncctl status",
-            folder.id()
-        )));
-    }
+async fn verify_one(
+    daemon: &Daemon,
+    folder: &Folder,
+    repair: bool,
+) -> Result<VerifiedFolder, ApiError> {
+    at_work(folder)?;
+    let found = scrub(daemon, folder).await.map_err(|error| {
+        let (why, id) = (sentence(&error), folder.id());
+        ApiError::could_not(format!(
+            "the folder '{id}' was not verified: {why}; see: syncctl status"
+        ))
+    })?;
     let told = |path| PathText::of_file(&absolute(folder, path));
     let verified = VerifiedFolder {
         id: folder.id().to_string(),

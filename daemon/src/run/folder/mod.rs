@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use syncd_core::engine::{Event, FolderHello, LookId};
 use syncd_core::flow::offer::{Lane, Offer};
-use syncd_core::model::{Counter, DeviceId, FolderId, RelPath, Seq};
+use syncd_core::model::{Counter, DeviceId, FolderId, RelPath, Seq, StatKey};
 use syncd_core::protocol::Tag;
 use syncd_home::FolderConfig;
 use tokio::sync::{mpsc, oneshot};
@@ -151,6 +151,8 @@ pub struct Standing {
     pub problems: BTreeMap<RelPath, (String, String)>,
     /// Whether the root's file system takes no writes now.
     pub read_only: bool,
+    /// Files that hold other bytes than were written to them, as they were when they were read.
+    pub damaged: BTreeMap<RelPath, StatKey>,
     /// Scans under way.
     pub scanning: usize,
     /// Directories watched.
@@ -239,6 +241,14 @@ impl Folder {
 
     fn with_standing<T>(&self, act: impl FnOnce(&mut Standing) -> T) -> T {
         act(&mut self.inner.standing.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes what a scrub found damaged, and returns what was known to be before.
+    pub(super) fn set_damaged(
+        &self,
+        damaged: BTreeMap<RelPath, StatKey>,
+    ) -> BTreeMap<RelPath, StatKey> {
+        self.with_standing(|standing| std::mem::replace(&mut standing.damaged, damaged))
     }
 
     /// Tells the folder's thread something. A thread that has ended hears nothing.

@@ -98,7 +98,7 @@ const OBJECTS: &[(&str, &str)] = &[
     ),
     (
         "FolderChange",
-        "label text?, role Role?, paused boolean?, rescan_s integer?, in_place [text]?, \
+        "label text?, role Role?, paused boolean?, rescan_s integer?, verify_days integer?, in_place [text]?, \
          history_days integer?, history_versions integer?, history_percent integer?, \
          free_mib integer?, ignore [text]?, starter_ignores boolean?",
     ),

@@ -21,7 +21,7 @@ use crate::flow::detect::{Verified, verify};
 use crate::flow::index::{FolderIndex, Ledger, LedgerError};
 
 /// How often it is looked whether a folder's time has come.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// The nice value of the thread that reads: whoever else wants the processor has it first, and the
 /// disk too where its scheduler looks at that.

@@ -20,7 +20,8 @@ impl Engine {
         news: &News,
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<Next, IndexError> {
-        if self.paused || self.halted || self.peers.is_empty() || !self.gate_is_open(path, news) {
+        let alone = self.peers.is_empty() && !self.mends_itself(path, news);
+        if self.paused || self.halted || alone || !self.gate_is_open(path, news) {
             return Ok(Next::Wait(Stage::Gate));
         }
         let entry = draft.get(path)?;

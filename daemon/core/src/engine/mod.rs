@@ -296,8 +296,8 @@ impl Engine {
                 self.steady();
                 self.overtake(before, draft.index())?;
             }
-            Event::Rotten { path, stat, content } => {
-                self.rotten(&path, stat, content, &mut draft)?;
+            Event::Rotten { path, stat, content, staged } => {
+                self.rotten(&path, (stat, content), staged, &mut draft)?;
             }
             Event::IntentFound { intended } => self.intent_found(intended, &mut draft)?,
             Event::RulesChanged { scope, rule_files } => {

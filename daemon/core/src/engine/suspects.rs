@@ -8,10 +8,10 @@
 //! - A file that it emptied is told to nobody; its bytes are asked for until they are there, or
 //!   somebody writes the file.
 //! - Bytes that changed under an unchanged `stat` are nobody's edit: they are told to nobody, and
-//!   the right ones are put back when a device gives them.
+//!   the right ones are put back from what is kept here or when a device gives them.
 
 use super::draft::Draft;
-use super::incoming::{News, Next};
+use super::incoming::{From, News, Next};
 use super::settling::Put;
 use super::{Action, Engine, Notice, Problem};
 use crate::flow::index::observe::Memory;
@@ -92,8 +92,8 @@ impl Engine {
     pub(super) fn rotten(
         &mut self,
         path: &RelPath,
-        stat: StatKey,
-        content: ContentId,
+        (stat, content): (StatKey, ContentId),
+        staged: bool,
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
         let still = |entry: &Entry| {
@@ -105,10 +105,23 @@ impl Engine {
         if !self.pending.contains_key(path) {
             self.rotten.insert(path.clone(), (stat, content));
             self.problems.insert(path.clone(), Problem::Rotten);
+            let right = entry.record.content;
             self.queue(path, News::ours(entry.record));
+            if let Some(pending) = self.pending.get_mut(path).filter(|_| staged) {
+                pending.staged = Some(right);
+            }
             self.consider(path, draft)?;
         }
         Ok(())
+    }
+
+    /// Tells whether `news` is that of a rotten file whose right bytes are in staging: no device is
+    /// needed to put them back.
+    pub(super) fn mends_itself(&self, path: &RelPath, news: &News) -> bool {
+        let staged = self.pending.get(path).and_then(|pending| pending.staged);
+        news.from == From::Index
+            && self.rotten.contains_key(path)
+            && staged == Some(news.record.content)
     }
 
     /// Returns what lies in the place of a file whose bytes the disk has lost.

@@ -247,3 +247,24 @@ fn news_of_two_peers_is_not_settled_by_halves() {
     assert_eq!(entry.record, news, "not taken for a forgotten delete");
     assert!(folder.engine.is_idle(), "both frames are settled");
 }
+
+#[test]
+fn rotten_bytes_that_lie_here_are_put_back_without_a_device() {
+    for (staged, settled, because) in
+        [(true, 2, "they are put back"), (false, 1, "a device is waited for")]
+    {
+        let mut folder = Folder::new();
+        folder.greet();
+        let path = RelPath::parse("p").unwrap();
+        folder.offer(1, &[(path.clone(), record(Kind::File, 1, &Version::NEW))]);
+        folder.rest();
+        folder.tell(Event::PeerDown { peer: THEM.device });
+        let entry = folder.index.get(&path).unwrap().expect("it was placed");
+        let (stat, content) = (entry.local.seen.unwrap(), ContentId::of(b"rot"));
+        folder.tell(Event::Rotten { path: path.clone(), stat, content, staged });
+        folder.rest();
+        assert_eq!(folder.settled, settled, "{because}");
+        let after = folder.index.get(&path).unwrap().expect("it is there");
+        assert_eq!(after.record, entry.record, "{because}, and it is nobody's edit");
+    }
+}

@@ -146,6 +146,8 @@ pub enum Event {
         stat: StatKey,
         /// What they are now.
         content: ContentId,
+        /// Whether the right ones lie in staging already: then no device is needed.
+        staged: bool,
     },
     /// After a crash: a job was under way. Comes before the first look.
     IntentFound {

@@ -7,14 +7,14 @@ use syncd_api::{
     VerifyRequest, sentence,
 };
 use syncd_core::engine::Event;
-use syncd_core::flow::index::Index;
+use syncd_core::flow::index::{Index, Known};
 
 use super::places::absolute;
 use super::{FrontDesk, at_work, blocking, stopped, unreadable};
 use crate::flow::detect::Rotten;
 use crate::flow::index::FolderIndex;
 use crate::run::Daemon;
-use crate::run::folder::{Folder, Note};
+use crate::run::folder::{Folder, Here, Note, Parts};
 use crate::run::scrub::scrub;
 
 impl FrontDesk {
@@ -71,7 +71,7 @@ async fn verify_one(
     folder: &Folder,
     repair: bool,
 ) -> Result<VerifiedFolder, ApiError> {
-    at_work(folder)?;
+    let parts = at_work(folder)?;
     let found = scrub(daemon, folder).await.map_err(|error| {
         let (why, id) = (sentence(&error), folder.id());
         ApiError::could_not(format!(
@@ -88,11 +88,21 @@ async fn verify_one(
         unread: found.problems.iter().map(|one| told(&one.path)).collect(),
     };
     if repair {
-        for Rotten { path, stat, content } in found.rotten {
-            folder.note(Note::Event(Event::Rotten { path, stat, content }));
-        }
+        let asked = folder.clone();
+        blocking(move || mend(&asked, &parts, found.rotten)).await?;
     }
     Ok(verified)
+}
+
+/// Has the right bytes of damaged files put back: those that lie here too, or in the history, at
+/// once, others when a device gives them. Blocks.
+fn mend(folder: &Folder, parts: &Parts, rotten: Vec<Rotten>) {
+    for Rotten { path, stat, content } in rotten {
+        let entry = parts.index.get(&path).ok().flatten();
+        let right = entry.map(|entry| entry.record.content);
+        let staged = right.is_some_and(|right| parts.stage_from_here(right) == Here::Staged);
+        folder.note(Note::Event(Event::Rotten { path, stat, content, staged }));
+    }
 }
 
 /// Counts the files and the paths that changed after `before`.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use syncd::run::Ended;
 use syncd_core::model::shown::escaped;
-use syncd_home::Home;
+use syncd_home::{Config, Home};
 
 /// Keeps folders identical between your machines, peer to peer, end to end encrypted.
 ///
@@ -37,6 +37,9 @@ fn main() -> ExitCode {
         Ok(home) => home,
         Err(error) => return refuse(&error.into()),
     };
+    if let Err(error) = confine(&home) {
+        return refuse(&error);
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&error.into()),
@@ -49,6 +52,16 @@ fn main() -> ExitCode {
         Ok(Ended::ToBeginAnew) => again(),
         Err(error) => refuse(&error),
     }
+}
+
+/// Confines the process by its settings, while it has one thread. Settings that cannot be read are
+/// told of by what reads them next.
+fn confine(home: &Home) -> anyhow::Result<()> {
+    let Ok(config) = Config::load(home) else { return Ok(()) };
+    if !config.confine.is_empty() {
+        home.create()?;
+    }
+    Ok(syncd::world::confine::confine(home, &config)?)
 }
 
 /// Raises the soft limit of open files to the hard one: the soft one is for programs that wait

@@ -44,6 +44,8 @@ pub struct Device {
     port: Option<u16>,
     /// What the daemon is started by, if not by us.
     under: Vec<OsString>,
+    /// What it is told beyond its home.
+    words: Vec<String>,
     child: Option<Child>,
     boot: Option<String>,
 }
@@ -74,6 +76,7 @@ impl Device {
             id: String::new(),
             port: (listen == Listen::Port).then(free_port),
             under: Vec::new(),
+            words: Vec::new(),
             child: None,
             boot: None,
         };
@@ -186,6 +189,11 @@ impl Device {
         self.under = program.iter().map(|word| word.as_ref().to_owned()).collect();
     }
 
+    /// Gives the daemon more words from its next start on.
+    pub fn with_words(&mut self, words: &[&str]) {
+        self.words = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
     /// Starts the daemon, which must end by itself, and returns what it said.
     ///
     /// # Panics
@@ -202,7 +210,7 @@ impl Device {
         let syncd = binary("syncd").into_os_string();
         let mut words = self.under.iter().chain([&syncd]);
         let mut command = Command::new(words.next().expect("syncd is one"));
-        command.args(words).arg("--home").arg(&self.home);
+        command.args(words).arg("--home").arg(&self.home).args(&self.words);
         command.envs(self.boot.as_ref().map(|id| ("SYNCD_BOOT_ID", id)));
         command
     }

@@ -13,6 +13,7 @@ mod frames;
 mod links;
 mod local;
 mod names;
+mod shown;
 mod strangers;
 
 /// The most memory that the daemon may ever have resident while one peer attacks it: what it takes

@@ -10,6 +10,7 @@ pub(super) const TOP: &[&str] = &[
     "discovery",
     "topology",
     "hub",
+    "confine",
     "http",
     "limits",
     "device",
@@ -84,6 +85,7 @@ pub(super) const SETTABLE: &[Key] = &[
     Key { name: "discovery", shape: Shape::List, default: || texts(&["mdns", "relay"]) },
     Key { name: "topology", shape: Shape::Text, default: || texts(&["mesh"]) },
     Key { name: "hub", shape: Shape::Text, default: Vec::new },
+    Key { name: "confine", shape: Shape::List, default: Vec::new },
     Key {
         name: "http.listen",
         shape: Shape::Text,

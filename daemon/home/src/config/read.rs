@@ -42,6 +42,7 @@ pub(super) fn read(text: &str) -> Result<Config, ConfigError> {
         relays: top.checked_list("relays", values::relay)?.unwrap_or_default(),
         discovery: read_discovery(&top)?,
         topology: read_topology(&top, &devices)?,
+        confine: read_confine(&top)?,
         http: read_http(&top)?,
         limits: read_limits(&top)?,
         devices,
@@ -183,6 +184,12 @@ fn read_topology(top: &Section<'_>, devices: &[DeviceConfig]) -> Result<Topology
         }
         Some(other) => Err(top.error("topology", format!("{other:?} is none of mesh, hub"))),
     }
+}
+
+fn read_confine(top: &Section<'_>) -> Result<Vec<PathBuf>, ConfigError> {
+    let check = |text: &str| values::folder_path(text).map(drop);
+    let texts = top.checked_list("confine", check)?.unwrap_or_default();
+    Ok(texts.iter().filter_map(|text| values::folder_path(text).ok()).collect())
 }
 
 fn read_http(top: &Section<'_>) -> Result<HttpConfig, ConfigError> {

@@ -13,6 +13,7 @@ use syncd_home::{FolderConfig, Home};
 
 use super::{FrontDesk, blocking};
 use crate::run::folder::Folder;
+use crate::world::confine::may_lie;
 use crate::world::disk::{OWN_NAME, OWNER_NAME};
 
 /// A place for a folder's root that was looked at.
@@ -192,6 +193,12 @@ pub(super) fn check_free(
                 ));
             }
         }
+    }
+    if !may_lie(place) {
+        return refuse(format!(
+            "syncd is confined, and {shown} lies in none of the directories that 'confine' in \
+             config.toml names; put one above it there, and start syncd again"
+        ));
     }
     for folder in folders {
         let (id, other) = (&folder.id, folder.path.display());

@@ -117,14 +117,19 @@ pub async fn run(home: Home) -> anyhow::Result<Ended> {
     spare::fill();
     tokio::spawn(listen(Arc::clone(&daemon), events));
     let desk = Arc::new(FrontDesk::new(Arc::clone(&daemon)));
-    tokio::spawn(changes::watch(Arc::clone(&daemon), Arc::clone(&desk)));
-    tokio::spawn(scrub::watch(Arc::clone(&daemon)));
+    look_after(&daemon, &desk);
     notify(&[NotifyState::Ready]);
     watchdog();
     tracing::info!(device = %daemon.me, home = %home.dir().display(), "syncd is running");
     let ended = serve(&daemon, desk, control).await?;
     drop(lock);
     Ok(ended)
+}
+
+/// Starts what looks after a daemon that runs: its settings and clocks, and its files' bytes.
+fn look_after(daemon: &Arc<Daemon>, desk: &Arc<FrontDesk>) {
+    tokio::spawn(changes::watch(Arc::clone(daemon), Arc::clone(desk)));
+    tokio::spawn(scrub::watch(Arc::clone(daemon)));
 }
 
 /// Answers until told to stop, then ends the daemon in order.

@@ -191,8 +191,8 @@ pub struct FolderChange {
     /// Seconds between two scans of the whole, 1 to 31 536 000; null is the usual time.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub rescan_s: Option<Option<u32>>,
-    /// Days after which every file is read again, to find what the disk has damaged, 1 to 3650; null
-    /// is never.
+    /// Days after which every file is read again, to find what the disk has damaged, 1 to 3650;
+    /// null is never.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub verify_days: Option<Option<u32>>,
     /// Patterns for files that are rewritten where they are.

@@ -64,8 +64,8 @@ pub fn confine(home: &Home, config: &Config) -> Result<(), ConfineError> {
     Ok(())
 }
 
-/// Tells whether a folder may lie at `place`, whose links are resolved: the process is not confined,
-/// or to a directory above it.
+/// Tells whether a folder may lie at `place`, whose links are resolved: the process is not
+/// confined, or to a directory above it.
 #[must_use]
 pub fn may_lie(place: &Path) -> bool {
     IN_FORCE.get().is_none_or(|dirs| dirs.iter().any(|dir| place.starts_with(dir)))

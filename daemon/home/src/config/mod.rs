@@ -52,8 +52,8 @@ pub struct Config {
     pub discovery: Vec<Discovery>,
     /// Who may connect.
     pub topology: Topology,
-    /// The directories below which folders may lie; where there are some, the daemon confines itself
-    /// to them and to its home from its next start on.
+    /// The directories below which folders may lie; where there are some, the daemon confines
+    /// itself to them and to its home from its next start on.
     pub confine: Vec<PathBuf>,
     /// The API for browsers.
     pub http: HttpConfig,

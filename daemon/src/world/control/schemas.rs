@@ -98,8 +98,9 @@ const OBJECTS: &[(&str, &str)] = &[
     ),
     (
         "FolderChange",
-        "label text?, role Role?, paused boolean?, rescan_s integer?, verify_days integer?, in_place [text]?, \
-         history_days integer?, history_versions integer?, history_percent integer?, \
+        "label text?, role Role?, paused boolean?, rescan_s integer?, \
+         verify_days integer?, in_place [text]?, history_days integer?, \
+         history_versions integer?, history_percent integer?, \
          free_mib integer?, ignore [text]?, starter_ignores boolean?",
     ),
     (

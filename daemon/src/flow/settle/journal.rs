@@ -240,11 +240,6 @@ impl Journal {
         Ok(())
     }
 
-    /// Tells whether somebody removed it.
-    pub(super) fn is_gone(&self) -> bool {
-        matches!(system::stat_at(self.dir.as_fd(), NAME.as_bytes()), Ok(None))
-    }
-
     /// Closes it when nothing was written since this was last called; to be called every second
     /// or so. What cannot be made durable now is tried again then.
     pub(super) fn rest(&mut self) {
@@ -255,6 +250,7 @@ impl Journal {
 
     fn append(&mut self, line: &Line) -> io::Result<()> {
         let text = line_of(line);
+        self.opened()?;
         let end = self.end;
         write_at(self.opened()?, end, &text)?;
         self.end += text.len() as u64;
@@ -269,10 +265,24 @@ impl Journal {
     fn opened(&mut self) -> io::Result<BorrowedFd<'_>> {
         let file = match self.file.take() {
             Some(file) => file,
-            None => system::open_at(self.dir.as_fd(), NAME.as_bytes(), WRITING, 0)?,
+            None => match system::open_at(self.dir.as_fd(), NAME.as_bytes(), WRITING, 0) {
+                Err(io::Errno::NOENT) => self.begin_anew()?,
+                opened => opened?,
+            },
         };
         let file: &OwnedFd = self.file.insert(file);
         Ok(file.as_fd())
+    }
+
+    /// Begins another one, where somebody has removed it; what lies in the trash is listed without
+    /// paths from then on. Where the trash itself was removed this fails too.
+    fn begin_anew(&mut self) -> io::Result<OwnedFd> {
+        let flags = WRITING | OFlags::CREATE;
+        let file = system::open_at(self.dir.as_fd(), NAME.as_bytes(), flags, 0o600)?;
+        let text = line_of(&Line::Next { next: self.next_seq });
+        write_at(file.as_fd(), 0, &text)?;
+        (self.end, self.reserved_end, self.is_dirty) = (text.len() as u64, 0, true);
+        Ok(file)
     }
 
     /// Reads from its begin as far as there is room for, and returns how much it was. Needs no
@@ -302,8 +312,7 @@ impl Journal {
     }
 }
 
-/// How it is opened to be written to. One that somebody removed meanwhile is not begun by the way:
-/// [`Journal::is_gone`] tells of it, and new hands begin another.
+/// How it is opened to be written to.
 const WRITING: OFlags = OFlags::RDWR.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Reads a journal: what did not leave the trash, and the first number that was never given.
@@ -449,7 +458,14 @@ mod tests {
         journal.rest();
         journal.rest();
         std::fs::remove_file(dir.path().join(NAME)).unwrap();
-        assert!(journal.is_gone());
+        let next = journal.begin(moved("b")).unwrap();
+        assert_eq!(next.seq, first.seq + 1, "numbers go on in a journal that somebody removed");
+        assert_eq!(told(&journal), [(2, "b".to_owned(), false)]);
+        let gone = dir.path().join("gone");
+        std::fs::create_dir(&gone).unwrap();
+        let mut journal = opened(&gone);
+        journal.rest();
+        std::fs::remove_dir_all(&gone).unwrap();
         assert!(journal.begin(moved("b")).is_err(), "nothing is displaced without a word");
     }
 

@@ -226,7 +226,7 @@ impl Hands {
     #[must_use]
     pub fn are_cut_off(&self) -> bool {
         let is_gone = |fd: &OwnedFd| system::stat_of(fd).is_ok_and(|s| system::links_of(&s) == 0);
-        is_gone(&self.inner.staging) || is_gone(&self.inner.trash) || self.journal().is_gone()
+        is_gone(&self.inner.staging) || is_gone(&self.inner.trash)
     }
 
     /// Lets go of what is open for writing and has not been used for a second or so, so that the

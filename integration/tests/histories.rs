@@ -454,3 +454,34 @@ fn a_person_who_overrules_writes_anew() {
         because: "what somebody says stands is a write, which the replacement has not seen",
     });
 }
+
+#[test]
+fn a_deleted_copy_stays_deleted_beside_another_of_its_name() {
+    for script in [
+        "a:w p X 1; a:w p Y 1; b:w p Z 3; b:dc",
+        "a:w p Y 1; a:w p X 1; b:w p Z 3; b:dc",
+    ] {
+        holds(&History {
+            name: "two copies of one name",
+            devices: 2,
+            hub: false,
+            script,
+            no_copies: false,
+            because: "one device makes a copy of what the other wrote first, the other of what it \
+                      wrote next, in the same second: who has seen both and holds the greater has \
+                      heard that the lesser was deleted",
+        });
+    }
+}
+
+#[test]
+fn a_delete_that_nobody_was_told_of_outlives_one_of_a_peer() {
+    holds(&History {
+        name: "two deletes in a folder that only receives",
+        devices: 2,
+        hub: false,
+        script: "a:w p X 1; b:w p X 2; b:role receive; a:d p; b:d p",
+        no_copies: true,
+        because: "the peer's delete has not seen all that was deleted here",
+    });
+}

@@ -44,6 +44,10 @@ pub fn rule(ours: &Record, theirs: &Record, by: By) -> Ruling {
     match by {
         By::Reverting => plain,
         _ if known => Ruling::AsAny,
+        // With theirs alone, what else was deleted here would come back.
+        By::Role if both_gone(ours, theirs) && !theirs.version.covers(&ours.version.of_others()) => {
+            Ruling::OursUntold
+        }
         _ if ours.looks_like(theirs) => plain,
         By::Role => match (ours.is_live(), theirs.is_live()) {
             (false, true) if ours.version.contains(theirs.dot) || deleted(ours, theirs) => {
@@ -63,6 +67,11 @@ pub fn rule(ours: &Record, theirs: &Record, by: By) -> Ruling {
         By::Joining(Favour::Newer) if ours.mtime_ns > theirs.mtime_ns => Ruling::OursAbove,
         By::Joining(Favour::There | Favour::Newer) => plain,
     }
+}
+
+/// Tells whether nothing is left on either side.
+fn both_gone(ours: &Record, theirs: &Record) -> bool {
+    !ours.is_live() && !theirs.is_live()
 }
 
 /// Tells whether `ours` was written over `theirs`, though its vector does not say so: over the
@@ -130,7 +139,7 @@ mod tests {
             (By::Role, "x2", "y1", Theirs { copy: true }, "whatever the times say"),
             (By::Role, "x1", "x2", PLAIN, "the same bytes need no copy"),
             (By::Role, "-", "y1", PLAIN, "what was deleted here is edited there: it is back"),
-            (By::Role, "-", "-", PLAIN, "deleted on both sides"),
+            (By::Role, "-", "-", OursUntold, "deleted on both sides, here more than there"),
             (By::Role, "x1", "-", OursUntold, "what was edited here is not deleted by others"),
             (By::Role, "x1", "d", Theirs { copy: true }, "a directory takes the name"),
             (By::Role, "d", "y1", PLAIN, "so does a file, unless something lives in ours"),
@@ -167,6 +176,11 @@ mod tests {
         let found = Record { found: true, ..record("x1", 1, &[]) };
         let ruling = rule(&found, &found_again, By::Role);
         assert_eq!(ruling, PLAIN, "the very content that was deleted, found after a lost store");
+        let untold = Writer::untold(DeviceId([1; 32]));
+        let mut deleted = record("-", 2, &[]);
+        deleted.version.raise(Dot { writer: untold, counter: 9 });
+        let ruling = rule(&deleted, &record("-", 2, &[(3, 4)]), By::Role);
+        assert_eq!(ruling, PLAIN, "deleted on both sides, there by whoever has seen all");
         let (ours, older) = (record("x1", 1, &[(2, 5)]), record("y2", 2, &[]));
         for by in [By::Role, join(Favour::There), join(Favour::Newer)] {
             assert_eq!(rule(&ours, &older, by), AsAny, "ours was made on top of theirs: {by:?}");

@@ -54,7 +54,9 @@ pub struct Resolution {
 /// 5. else the greater (mtime, dot, content) wins and the loser becomes a conflict copy
 ///
 /// A directory that meets a file or symlink under rules 3 to 5 keeps the name. Of two derived
-/// copies that were given one name, the lesser content keeps it, whatever their times.
+/// copies that were given one name, the lesser content keeps it, whatever their times; where both
+/// have seen the other, the greater one: whoever has seen the lesser and holds the greater all the
+/// same holds it because the lesser was deleted.
 #[must_use]
 pub fn reconcile(ours: &Record, theirs: &Record) -> Verdict {
     match ours.version.compare(&theirs.version) {
@@ -130,7 +132,7 @@ fn choose(ours: &Record, theirs: &Record) -> (Side, bool) {
     match (we_saw_it, they_saw_it) {
         (true, false) => (Side::Ours, false),
         (false, true) => (Side::Theirs, false),
-        (true, true) => (greater(ours, theirs), false),
+        (true, true) => (standing(ours, theirs), false),
         (false, false) if ours.same_content(theirs) => (greater(ours, theirs), false),
         (false, false) => {
             match (ours.descends_from(theirs.content), theirs.descends_from(ours.content)) {
@@ -162,10 +164,24 @@ pub(super) fn deleted(tombstone: &Record, live: &Record) -> bool {
     (live.found || live.is_derived()) && same
 }
 
+/// Returns the side that wins where both have seen the other's write.
+fn standing(ours: &Record, theirs: &Record) -> Side {
+    match (copies(ours, theirs), greater(ours, theirs)) {
+        (false, side) => side,
+        (true, Side::Ours) => Side::Theirs,
+        (true, Side::Theirs) => Side::Ours,
+    }
+}
+
+/// Tells whether they are two different conflict copies that were given one name.
+fn copies(ours: &Record, theirs: &Record) -> bool {
+    ours.is_derived() && theirs.is_derived() && ours.content != theirs.content
+}
+
 /// Returns the side that wins a tie: a directory over anything else, then the later, then the
 /// greater dot, then the greater content.
 fn greater(ours: &Record, theirs: &Record) -> Side {
-    if ours.is_derived() && theirs.is_derived() && ours.content != theirs.content {
+    if copies(ours, theirs) {
         return if ours.content < theirs.content { Side::Ours } else { Side::Theirs };
     }
     fn rank(record: &Record) -> (bool, i64, Dot, crate::model::ContentId) {
@@ -266,6 +282,40 @@ mod tests {
                 };
                 assert_eq!(resolution.record.is_live(), lives, "{because}");
                 assert!(!resolution.copy, "{because}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_copies_of_one_name_the_lesser_keeps_it_unless_it_was_deleted() {
+        let dot = |content: u8| {
+            let writer = Writer { device: DeviceId::NIL, incarnation: Incarnation(content.into()) };
+            Dot { writer, counter: 1 }
+        };
+        let copy = |content: u8, seen: &[u8], by: u8| {
+            let seen = seen.iter().chain([&content]).map(|content| (dot(*content).writer, 1));
+            let own = (by > 0).then_some((writer(by), 1));
+            let version = Version::from_counters(seen.chain(own));
+            Record { dot: dot(content), version, ..file(9, content, false) }
+        };
+        let (lesser, greater) =
+            if ContentId::of(&[1]) < ContentId::of(&[2]) { (1, 2) } else { (2, 1) };
+        for (ours, theirs, stays, is_kept, because) in [
+            (copy(lesser, &[], 0), copy(greater, &[], 0), lesser, true, "two of one name"),
+            (
+                copy(lesser, &[greater], 1),
+                copy(greater, &[lesser], 2),
+                greater,
+                false,
+                "whoever has seen both and holds the greater deleted the lesser",
+            ),
+        ] {
+            for (ours, theirs) in [(&ours, &theirs), (&theirs, &ours)] {
+                let Verdict::Resolve(resolution) = reconcile(ours, theirs) else {
+                    panic!("{because}");
+                };
+                assert_eq!(resolution.record.content, ContentId::of(&[stays]), "{because}");
+                assert_eq!(resolution.copy, is_kept, "{because}");
             }
         }
     }

@@ -45,7 +45,9 @@ pub fn rule(ours: &Record, theirs: &Record, by: By) -> Ruling {
         By::Reverting => plain,
         _ if known => Ruling::AsAny,
         // With theirs alone, what else was deleted here would come back.
-        By::Role if both_gone(ours, theirs) && !theirs.version.covers(&ours.version.of_others()) => {
+        By::Role
+            if both_gone(ours, theirs) && !theirs.version.covers(&ours.version.of_others()) =>
+        {
             Ruling::OursUntold
         }
         _ if ours.looks_like(theirs) => plain,

@@ -1,7 +1,7 @@
 //! Merging two records of one path.
 
 use crate::model::record::newest_first;
-use crate::model::{Causality, Dot, Kind, Record};
+use crate::model::{Causality, ContentId, Dot, Kind, Record};
 use crate::mutant::{self, Mutant};
 
 /// Which of two records.
@@ -48,10 +48,10 @@ pub struct Resolution {
 ///    was deleted (a store that was rebuilt finds what everybody else has deleted: without this it
 ///    would come back everywhere)
 /// 2. exactly one has seen the other's write: that one wins
-/// 3. both have: the greater (mtime, dot, content) wins
-/// 4. same content: the greater (mtime, dot) wins; and then, when exactly one was made on top of
+/// 3. both have: the greater wins, by mtime, whether it was written, dot and content
+/// 4. same content: the greater wins; and then, when exactly one was made on top of
 ///    the other's present content, that one wins (the only sign left across incarnations)
-/// 5. else the greater (mtime, dot, content) wins and the loser becomes a conflict copy
+/// 5. else the greater wins and the loser becomes a conflict copy
 ///
 /// A directory that meets a file or symlink under rules 3 to 5 keeps the name. Of two derived
 /// copies that were given one name, the lesser content keeps it, whatever their times; where both
@@ -178,16 +178,26 @@ fn copies(ours: &Record, theirs: &Record) -> bool {
     ours.is_derived() && theirs.is_derived() && ours.content != theirs.content
 }
 
-/// Returns the side that wins a tie: a directory over anything else, then the later, then the
-/// greater dot, then the greater content.
+/// Returns the side that wins a tie: a directory over anything else, a write over a conflict copy,
+/// then the later, then what was written over what was found, then the greater dot, then the
+/// greater content.
+///
+/// What two records become must never rank below one of them: it would lose to a third that the
+/// other had beaten, and three devices would exchange the three without end.
 fn greater(ours: &Record, theirs: &Record) -> Side {
     if copies(ours, theirs) {
         return if ours.content < theirs.content { Side::Ours } else { Side::Theirs };
     }
-    fn rank(record: &Record) -> (bool, i64, Dot, crate::model::ContentId) {
-        (record.kind == Kind::Directory, record.mtime_ns, record.dot, record.content)
-    }
     if rank(ours) >= rank(theirs) { Side::Ours } else { Side::Theirs }
+}
+
+/// What [`greater`] compares.
+type Rank = (bool, bool, i64, bool, Dot, ContentId);
+
+fn rank(record: &Record) -> Rank {
+    let is_directory = record.kind == Kind::Directory;
+    let (mtime_ns, dot, content) = (record.mtime_ns, record.dot, record.content);
+    (is_directory, !record.is_derived(), mtime_ns, !record.found, dot, content)
 }
 
 /// Tells whether an ancestor can say anything: between bytes and bytes, not with a directory.
@@ -200,7 +210,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Actor, ContentId, DeviceId, Incarnation, Version, Writer};
+    use crate::model::{Actor, DeviceId, Incarnation, Version, Writer};
 
     fn writer(name: u8) -> Writer {
         Writer { device: DeviceId([name; 32]), incarnation: Incarnation(1) }
@@ -364,6 +374,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_two_become_ranks_below_neither(ours in records(), theirs in records()) {
+            prop_assume!(ours.is_live() && theirs.is_live() && ours.dot != theirs.dot);
+            let all = ours.version.joined(&theirs.version);
+            let seen = |record: Record| Record { version: all.clone(), ..record };
+            let (ours, theirs) = (seen(ours), seen(theirs));
+            let became = rank(&resolve(&ours, &theirs).record);
+            prop_assert!(became >= rank(&ours) && became >= rank(&theirs));
+        }
+
         #[test]
         fn both_sides_name_the_same_winner(ours in records(), theirs in records()) {
             match (reconcile(&ours, &theirs), reconcile(&theirs, &ours)) {

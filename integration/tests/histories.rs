@@ -457,10 +457,8 @@ fn a_person_who_overrules_writes_anew() {
 
 #[test]
 fn a_deleted_copy_stays_deleted_beside_another_of_its_name() {
-    for script in [
-        "a:w p X 1; a:w p Y 1; b:w p Z 3; b:dc",
-        "a:w p Y 1; a:w p X 1; b:w p Z 3; b:dc",
-    ] {
+    for script in ["a:w p X 1; a:w p Y 1; b:w p Z 3; b:dc", "a:w p Y 1; a:w p X 1; b:w p Z 3; b:dc"]
+    {
         holds(&History {
             name: "two copies of one name",
             devices: 2,

@@ -89,7 +89,15 @@ impl Disk {
         }
         let torn = || ContentId::of(&[b"half of ", &content.0[..]].concat());
         let content = if comes { content } else { torn() };
+        let lost = there.map(|thing| thing.content);
         self.put(path, Kind::File, content, mtime_ns, 0o644);
+        // Nobody can be given bytes that are gone. Of an emptied file nobody is told, and whoever
+        // wants it waits and says so: that is no rest the oracle knows.
+        let is_emptied = content == ContentId::of(b"");
+        self.ever.retain(|known| {
+            let is_lost = Some(*known) == lost && !is_emptied;
+            !is_lost || self.things.values().any(|thing| thing.content == *known)
+        });
         Some(content)
     }
 

@@ -68,5 +68,10 @@ impl Engine {
         }
         into.seq(us.0, us.1, state.dropable);
         into.version(&state.covers);
+        into.value(state.words.len());
+        for (path, frame) in &state.words {
+            into.value(path);
+            into.frame(peer, us.0, *frame);
+        }
     }
 }

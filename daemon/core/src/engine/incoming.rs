@@ -8,7 +8,7 @@ use crate::flow::index::fingerprint::Fingerprint;
 use crate::flow::index::{Index, IndexError};
 use crate::flow::offer::Offer;
 use crate::flow::settle::Ticket;
-use crate::model::{ContentId, DeviceId, Kind, Record, RelPath, Tick};
+use crate::model::{Causality, ContentId, DeviceId, Kind, Record, RelPath, Tick};
 
 /// Where a record came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,9 +184,12 @@ impl Engine {
         self.gather(now, peer, &offer);
         let from = From::Peer { peer, frame: number, after };
         let of_burst = self.burst.heard(now, number, offer.records.len(), offer.more);
+        self.note_words(peer, &offer);
         let mut paths = Vec::with_capacity(offer.records.len());
         for (path, record) in offer.records {
-            if !self.folded(&path, from, &record, of_burst) {
+            if !self.folded(&path, from, &record, of_burst)
+                && !self.has_said_more(peer, &path, number)
+            {
                 self.queue(&path, News { from, of_burst, ..News::ours(record) });
             }
             paths.push(path);
@@ -202,17 +205,21 @@ impl Engine {
     }
 
     /// Folds a record into news of the same peer that waits, when one of the two has seen the
-    /// other; `false` when there is none. News of another peer does not count: that session may
-    /// end before it is settled.
+    /// other, or else is the peer's last word on the path; `false` when there is none. News of
+    /// another peer does not count: that session may end before it is settled.
     fn folded(&mut self, path: &RelPath, from: From, record: &Record, of_burst: bool) -> bool {
         let From::Peer { peer, frame, after } = from else { return false };
         let busy = self.busy.contains_key(path);
         let Some(pending) = self.pending.get(path) else { return false };
         let found = pending.news.iter().enumerate().find_map(|(at, news)| {
-            let same_peer = matches!(news.from, From::Peer { peer: p, .. } if p == peer);
-            let seen = news.record.version.covers(&record.version);
-            let sees = record.version.covers(&news.record.version) && !(at == 0 && busy);
-            (same_peer && (seen || sees)).then_some((at, seen))
+            let From::Peer { peer: by, frame: told, .. } = news.from else { return None };
+            let (seen, sees) = match news.record.version.compare(&record.version) {
+                Causality::Equal | Causality::After => (true, false),
+                Causality::Before => (false, true),
+                Causality::Concurrent => (told > frame, told < frame),
+            };
+            let sees = sees && !(at == 0 && busy);
+            (by == peer && (seen || sees)).then_some((at, seen))
         });
         let Some((at, seen)) = found else { return false };
         self.mark_removal(path, false);

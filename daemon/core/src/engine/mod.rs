@@ -27,6 +27,7 @@ mod telling;
 mod tests;
 mod types;
 mod unsupported;
+mod words;
 mod working;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -194,6 +195,8 @@ struct Peer {
     blocked: u64,
     /// When it told much at once.
     bustle: brake::Bustle,
+    /// Its last words, while something that it told before them is still to come.
+    words: words::Words,
 }
 
 /// Most jobs handed out in one batch, see [`crate::model::limits::BATCH_FILES_MAX`].

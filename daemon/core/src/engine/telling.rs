@@ -59,6 +59,7 @@ impl Engine {
             covers: Version::NEW,
             blocked: 0,
             bustle: super::brake::Bustle::default(),
+            words: super::words::Words::new(),
         };
         self.peers.insert(peer, state);
         self.gate_moved = true;

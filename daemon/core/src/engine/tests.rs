@@ -6,7 +6,7 @@ mod rush;
 
 use std::collections::BTreeSet;
 
-use super::{Action, Engine, EngineConfig, Event, FolderHello, Notice};
+use super::{Action, Engine, EngineConfig, Event, FolderHello, Notice, PullError};
 use crate::flow::index::{Known, MemIndex};
 use crate::flow::offer::{More, Offer, Upto};
 use crate::flow::settle::{Job, Placed, Step};
@@ -33,6 +33,8 @@ struct Folder {
     asked: usize,
     /// What was told: the count of records of each frame, and what it says is coming.
     told: Vec<(usize, More)>,
+    /// Contents that the peer does not have.
+    gone: Vec<ContentId>,
 }
 
 impl Folder {
@@ -55,7 +57,8 @@ impl Folder {
         };
         let engine = Engine::new(config, &index).unwrap();
         let (acked, aside) = (BTreeSet::new(), BTreeSet::new());
-        Self { engine, index, settled: 0, now: Tick(0), acked, aside, asked: 0, told: Vec::new() }
+        let (told, gone) = (Vec::new(), Vec::new());
+        Self { engine, index, settled: 0, now: Tick(0), acked, aside, asked: 0, told, gone }
     }
 
     /// Tells the engine something and does all it orders.
@@ -66,17 +69,26 @@ impl Folder {
 
     /// Lets time pass until nothing is due any more.
     fn rest(&mut self) {
-        while let Some(due) = self.engine.next_deadline() {
-            self.now = due;
-            self.engine.wake(due, &mut self.index).unwrap();
-            self.obey();
-        }
+        while self.pass() {}
+    }
+
+    /// Lets time pass until something is due; `false` when nothing is.
+    fn pass(&mut self) -> bool {
+        let Some(due) = self.engine.next_deadline() else { return false };
+        self.now = due;
+        self.engine.wake(due, &mut self.index).unwrap();
+        self.obey();
+        true
     }
 
     fn obey(&mut self) {
         while let Some(action) = self.engine.next_action() {
             let answer = match action {
-                Action::Fetch { ticket, .. } => Event::Fetched { ticket, outcome: Ok(()) },
+                Action::Fetch { ticket, content, .. } => {
+                    let is_gone = self.gone.contains(&content);
+                    let outcome = if is_gone { Err(PullError::NotThere) } else { Ok(()) };
+                    Event::Fetched { ticket, outcome }
+                }
                 Action::Settle { jobs } => {
                     self.settled += jobs.len();
                     let outcomes = jobs.iter().map(|job| (job.ticket, Ok(placed(job)))).collect();
@@ -266,5 +278,35 @@ fn rotten_bytes_that_lie_here_are_put_back_without_a_device() {
         assert_eq!(folder.settled, settled, "{because}");
         let after = folder.index.get(&path).unwrap().expect("it is there");
         assert_eq!(after.record, entry.record, "{because}, and it is nobody's edit");
+    }
+}
+
+/// A peer that lost a file's bytes to a power loss tells of what it has found there instead, which
+/// has seen nothing: in the order of its log, or first, on the other lane.
+#[test]
+fn what_a_peer_has_lost_is_not_asked_for_without_end() {
+    let path = RelPath::parse("p").unwrap();
+    let lost = record(Kind::File, 1, &Version::NEW);
+    let again = Writer { incarnation: Incarnation(2), ..THEM };
+    let dot = Dot { writer: again, counter: 9 };
+    let found = Record { dot, version: Version::of(dot), found: true, ..lost.clone() };
+    let found = Record { content: ContentId::of(b"what is left"), ..found };
+    for (words, because) in [
+        ([(1, &lost), (2, &found)], "in the order of the log"),
+        ([(2, &found), (1, &lost)], "the later one on the quicker lane"),
+    ] {
+        let mut folder = Folder::new();
+        folder.gone = vec![lost.content];
+        folder.greet();
+        for (number, record) in words {
+            folder.offer(number, &[(path.clone(), record.clone())]);
+        }
+        for _ in 0..3 {
+            folder.pass();
+        }
+        let entry = folder.index.get(&path).unwrap().expect("it was placed");
+        assert_eq!(entry.record.content, found.content, "{because}");
+        assert_eq!(folder.acked.len(), 2, "{because}: nothing is waited for");
+        assert!(folder.engine.is_idle(), "{because}");
     }
 }

@@ -15,6 +15,10 @@ struct History {
     because: &'static str,
 }
 
+/// On two devices, where any conflict copy would be false.
+const TWO: History =
+    History { name: "", devices: 2, hub: false, script: "", no_copies: true, because: "" };
+
 /// More states than any of these histories has.
 const STATES_MAX: usize = 5_000_000;
 
@@ -78,11 +82,10 @@ fn settled(mut world: World) -> World {
 fn a_copy_is_not_a_forgotten_delete() {
     holds(&History {
         name: "M1",
-        devices: 2,
-        hub: false,
         script: "a:w p X 1; b:w p Y 2",
         no_copies: false,
         because: "a copy that carries the loser's version is covered and has no entry",
+        ..TWO
     });
 }
 
@@ -90,11 +93,9 @@ fn a_copy_is_not_a_forgotten_delete() {
 fn a_lane_that_overtakes_loses_nothing() {
     holds(&History {
         name: "M2",
-        devices: 2,
-        hub: false,
         script: "a:w p X 1; a:w q Y 1; a:w r Z 1",
-        no_copies: true,
         because: "covered is not the union of the vectors seen",
+        ..TWO
     });
 }
 
@@ -102,11 +103,10 @@ fn a_lane_that_overtakes_loses_nothing() {
 fn a_resolution_is_no_new_write() {
     holds(&History {
         name: "M3",
-        devices: 2,
-        hub: false,
         script: "a:w p X 2; b:w p Y 1; a:d p",
         no_copies: false,
         because: "the other's resolution must not bring back what was deleted after ours",
+        ..TWO
     });
 }
 
@@ -114,11 +114,9 @@ fn a_resolution_is_no_new_write() {
 fn equal_bytes_with_other_times_agree_on_one() {
     holds(&History {
         name: "M4",
-        devices: 2,
-        hub: false,
         script: "a:w p X 5; a:t p 2; b:w p X 2",
-        no_copies: true,
         because: "one vector with two times would stand for ever",
+        ..TWO
     });
 }
 
@@ -126,11 +124,10 @@ fn equal_bytes_with_other_times_agree_on_one() {
 fn a_merge_keeps_both_heritages() {
     holds(&History {
         name: "M5",
-        devices: 2,
-        hub: false,
         script: "a:w p X 1; a:w p Y 2; b:w p Y 3",
         no_copies: false,
         because: "with the winner's ancestors alone the exchange has no end",
+        ..TWO
     });
 }
 
@@ -138,11 +135,10 @@ fn a_merge_keeps_both_heritages() {
 fn two_edits_of_one_base_are_a_conflict() {
     holds(&History {
         name: "M6",
-        devices: 2,
-        hub: false,
         script: "a:w p X 1; a:w p Y 2; b:w p Z 3",
         no_copies: false,
         because: "having once had the content is not having seen the edit",
+        ..TWO
     });
 }
 
@@ -164,11 +160,10 @@ fn a_third_device_takes_merged_vectors() {
 fn old_records_do_not_rise_from_dropped_tombstones() {
     holds(&History {
         name: "M8",
-        devices: 2,
-        hub: false,
         script: "a:w p X 1; b:w p Y 2; b:d p",
         no_copies: false,
         because: "the answer to a forgotten delete has seen all that is covered",
+        ..TWO
     });
 }
 
@@ -200,11 +195,9 @@ fn a_delete_that_saw_the_edit_stands() {
 fn a_new_store_is_heard_from_the_beginning() {
     holds(&History {
         name: "M11",
-        devices: 2,
-        hub: false,
         script: "a:w p X 1; a:w q Y 1; a:lose; a:w r Z 1",
-        no_copies: true,
         because: "a cursor into another store means nothing",
+        ..TWO
     });
 }
 
@@ -212,11 +205,10 @@ fn a_new_store_is_heard_from_the_beginning() {
 fn a_file_that_power_loss_brought_back_does_not_win_unseen() {
     holds(&History {
         name: "M12",
-        devices: 2,
-        hub: false,
         script: "a:w p W 1; a:w p X 2; a:revert p W 1; b:w q Q 1",
         no_copies: false,
         because: "the counter of a rebuilt scan dominates nothing of another incarnation",
+        ..TWO
     });
 }
 
@@ -229,11 +221,9 @@ fn an_older_version_that_power_loss_brought_back_undoes_no_edit() {
         holds_and(
             &History {
                 name: "a power loss",
-                devices: 2,
-                hub: false,
                 script,
-                no_copies: true,
                 because: "what a power loss left has seen nothing, and emptiness is told to nobody",
+                ..TWO
             },
             &|world| oracle::never_empty_elsewhere(world, there, 1),
         );
@@ -244,11 +234,9 @@ fn an_older_version_that_power_loss_brought_back_undoes_no_edit() {
 fn our_own_work_cut_short_is_no_edit() {
     holds(&History {
         name: "M13",
-        devices: 2,
-        hub: false,
         script: "a:crash; b:w p Y 1; b:w p Z 2",
-        no_copies: true,
         because: "an intent holds the whole record",
+        ..TWO
     });
 }
 
@@ -258,11 +246,9 @@ fn what_was_taken_before_a_crash_is_still_the_peers() {
         holds_and(
             &History {
                 name: "a crash after the swap",
-                devices: 2,
-                hub: false,
                 script,
-                no_copies: true,
                 because: "an intent knows whether its record would have got a counter",
+                ..TWO
             },
             &|world| oracle::taken_as_is(world, 1),
         );
@@ -273,11 +259,9 @@ fn what_was_taken_before_a_crash_is_still_the_peers() {
 fn a_directory_kept_by_ignored_content_stays_deleted() {
     holds(&History {
         name: "M14",
-        devices: 2,
-        hub: false,
         script: "b:i d/t; b:w d/t/x I 1; a:w d/f X 1; a:d d",
-        no_copies: true,
         because: "a directory that only ignored content keeps alive is not announced",
+        ..TWO
     });
 }
 
@@ -285,11 +269,9 @@ fn a_directory_kept_by_ignored_content_stays_deleted() {
 fn absence_is_not_announced_on_un_ignoring() {
     holds(&History {
         name: "M15",
-        devices: 2,
-        hub: false,
         script: "a:i t; b:i t; b:w t/x X 1; a:i -; b:i -",
-        no_copies: true,
         because: "un-ignoring is union mode",
+        ..TWO
     });
 }
 
@@ -297,12 +279,10 @@ fn absence_is_not_announced_on_un_ignoring() {
 fn what_a_rebuilt_store_finds_does_not_undo_a_delete() {
     holds(&History {
         name: "a rebuilt store",
-        devices: 2,
-        hub: false,
         script: "b:w p X 1; b:d p; a:lose",
-        no_copies: true,
         because: "the scan's write has a new incarnation: the tombstone cannot have seen it, but \
                   it deleted the very bytes that were found",
+        ..TWO
     });
 }
 
@@ -326,11 +306,9 @@ fn a_directory_that_a_rebuilt_store_finds_does_not_undo_its_delete() {
     holds_and(
         &History {
             name: "a rebuilt store with a directory",
-            devices: 2,
-            hub: false,
             script: "b:w d/f X 1; b:d d; a:lose",
-            no_copies: true,
             because: "a found directory was deleted with what lay in it",
+            ..TWO
         },
         &|world| oracle::nothing_at(world, "d"),
     );
@@ -358,11 +336,9 @@ fn the_same_bytes_written_again_are_a_write() {
 fn a_new_store_hears_its_own_old_writes() {
     holds(&History {
         name: "a store that forgot",
-        devices: 2,
-        hub: false,
         script: "b:w p X 1; b:d p; b:w q Y 1; b:lose",
-        no_copies: true,
         because: "who told us a version needs no telling only as long as it has its store",
+        ..TWO
     });
 }
 
@@ -370,12 +346,11 @@ fn a_new_store_hears_its_own_old_writes() {
 fn a_directory_over_a_file_that_has_its_copy_already_is_made() {
     holds(&History {
         name: "a parent in a file's place",
-        devices: 2,
-        hub: false,
         script: "a:w d X 1; b:w d/f Y 2; a:w d/g Z 1",
         no_copies: false,
         because: "the copy of the file in the way may be there already: making it again failed \
                   for ever",
+        ..TWO
     });
 }
 
@@ -383,12 +358,10 @@ fn a_directory_over_a_file_that_has_its_copy_already_is_made() {
 fn a_file_that_a_directory_replaced_is_no_conflict_when_lanes_overtake() {
     holds(&History {
         name: "a directory in a file's place",
-        devices: 2,
-        hub: false,
         script: "a:w d X 1; a:w d/f Y 1; a:w d/f Z 1",
-        no_copies: true,
         because: "what comes early must wait for what was told before it, where a file is in the \
                   way of its directory",
+        ..TWO
     });
 }
 
@@ -397,11 +370,9 @@ fn what_was_found_and_withheld_is_told_as_found() {
     holds_and(
         &History {
             name: "a rebuilt store in a folder that only receives",
-            devices: 2,
-            hub: false,
             script: "b:w p X 1; b:d p; a:role receive; a:lose; a:role both",
-            no_copies: true,
             because: "what a store found is nobody's write, also when it was withheld first",
+            ..TWO
         },
         &|world| oracle::nothing_at(world, "p"),
     );
@@ -411,11 +382,9 @@ fn what_was_found_and_withheld_is_told_as_found() {
 fn what_is_found_and_written_names_the_write() {
     holds(&History {
         name: "a rebuilt store and two equal writes",
-        devices: 2,
-        hub: false,
         script: "a:w p X 1; b:w p X 2; b:lose; a:d p",
-        no_copies: true,
         because: "who deleted the file has seen the write, and cannot have seen the find",
+        ..TWO
     });
 }
 
@@ -423,11 +392,10 @@ fn what_is_found_and_written_names_the_write() {
 fn an_older_version_that_power_loss_brought_back_stays_deleted() {
     holds(&History {
         name: "a power loss and a delete",
-        devices: 2,
-        hub: false,
         script: "b:w p X 1; b:w p Y 2; b:power p X 1; a:d p",
         no_copies: false,
         because: "what a power loss left is nobody's write, and its delete was meant",
+        ..TWO
     });
 }
 
@@ -435,11 +403,10 @@ fn an_older_version_that_power_loss_brought_back_stays_deleted() {
 fn a_directory_that_a_join_forgot_is_made_again_for_what_a_peer_has_in_it() {
     holds(&History {
         name: "a renamed directory in a join",
-        devices: 2,
-        hub: false,
         script: "a:w d/f X 1; b:rejoin there; b:r d q; a:w d/g Y 1",
         no_copies: false,
         because: "what is written as its parent has a counter, though nobody had heard of it",
+        ..TWO
     });
 }
 
@@ -447,11 +414,10 @@ fn a_directory_that_a_join_forgot_is_made_again_for_what_a_peer_has_in_it() {
 fn a_person_who_overrules_writes_anew() {
     holds(&History {
         name: "an older version that somebody insists on",
-        devices: 2,
-        hub: false,
         script: "b:w p X 1; a:role send; b:w p Y 2; a:overrule",
         no_copies: false,
         because: "what somebody says stands is a write, which the replacement has not seen",
+        ..TWO
     });
 }
 
@@ -461,13 +427,12 @@ fn a_deleted_copy_stays_deleted_beside_another_of_its_name() {
     {
         holds(&History {
             name: "two copies of one name",
-            devices: 2,
-            hub: false,
             script,
             no_copies: false,
             because: "one device makes a copy of what the other wrote first, the other of what it \
                       wrote next, in the same second: who has seen both and holds the greater has \
                       heard that the lesser was deleted",
+            ..TWO
         });
     }
 }
@@ -476,10 +441,24 @@ fn a_deleted_copy_stays_deleted_beside_another_of_its_name() {
 fn a_delete_that_nobody_was_told_of_outlives_one_of_a_peer() {
     holds(&History {
         name: "two deletes in a folder that only receives",
-        devices: 2,
-        hub: false,
         script: "a:w p X 1; b:w p X 2; b:role receive; a:d p; b:d p",
-        no_copies: true,
         because: "the peer's delete has not seen all that was deleted here",
+        ..TWO
     });
+}
+
+#[test]
+fn a_new_incarnation_is_the_same_user() {
+    for script in [
+        "a:w p X 1; a:newlife; a:w p Y 2; b:w q Z 1",
+        "a:w p X 1; a:newlife; a:d p; b:w q Z 1",
+        "b:w p X 1; a:newlife; b:w p Y 2; b:d p",
+    ] {
+        holds(&History {
+            name: "a new incarnation",
+            script,
+            because: "what a device writes next has seen what it wrote before under another name",
+            ..TWO
+        });
+    }
 }

@@ -84,6 +84,12 @@ fn devices_that_forget_lose_nothing() {
     all_hold(breeds::LIVES);
 }
 
+/// Whenever a device goes on under another name.
+#[test]
+fn new_incarnations_change_nothing() {
+    all_hold(breeds::CLAIMS);
+}
+
 /// Equal seeds have equal stories, event for event.
 #[test]
 fn what_happened_happens_again() {

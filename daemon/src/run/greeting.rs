@@ -25,7 +25,7 @@ impl Daemon {
         let mut tokens = self.ledger.peer_tokens(to);
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|_| LedgerError::NoRandom)?;
-        let given = tokens.hand_out(random);
+        let given = tokens.hand_out(&self.mint, to, random);
         self.ledger.set_peer_tokens(to, tokens)?;
         Ok(Hello {
             version: PROTOCOL_VERSION,
@@ -57,7 +57,8 @@ impl Daemon {
         }
         self.compare_clocks(device, ahead_s);
         let mut tokens = self.ledger.peer_tokens(device);
-        match tokens.greeted(hello.token_shown.map(Token), Token(hello.token_given)) {
+        let (shown, given) = (hello.token_shown.map(Token), Token(hello.token_given));
+        match tokens.greeted(&self.mint, device, shown, given) {
             Shown::Fits => {}
             Shown::PeerIsBehind => {
                 let text = "it was restored from an older copy, or a copy of it runs elsewhere";
@@ -102,10 +103,10 @@ impl Daemon {
         }
     }
 
-    /// Ends the daemon: a peer has heard of this device what it does not remember, so it was set
-    /// back to an older state, or there is a copy of it. The next start takes a new incarnation,
-    /// under which no counter can name two contents.
-    pub fn set_back(&self, peer: DeviceId, why: &str) {
+    /// Ends the daemon: a peer knows a session of this device that it does not remember, so it was
+    /// set back to an older state, or there is a copy of it. The next start takes a new
+    /// incarnation, under which no counter can name two contents.
+    fn set_back(&self, peer: DeviceId, why: &str) {
         tracing::error!(peer = %peer.short(), "{why}");
         if let Err(error) = self.ledger.set_fact(REINCARNATE, Some(b"1")) {
             tracing::error!(%error, "that could not be written down");

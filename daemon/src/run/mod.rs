@@ -22,6 +22,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use syncd_core::engine::Event;
 use syncd_core::model::{DeviceId, FolderId, Incarnation};
+use syncd_core::protocol::tokens::Mint;
 use syncd_core::protocol::{Holds, Ready};
 use syncd_home::{Config, Home};
 use tokio::sync::{Notify, Semaphore};
@@ -62,6 +63,8 @@ pub struct Daemon {
     pub serving: Arc<Semaphore>,
     config: RwLock<Config>,
     boot_nonce: u64,
+    /// What session tokens are made with.
+    mint: Mint,
     epochs: AtomicU32,
     folders: Mutex<BTreeMap<FolderId, Folder>>,
     peers: Mutex<BTreeMap<DeviceId, Arc<Peer>>>,

@@ -402,9 +402,7 @@ impl Peer {
         let out = links::start(Arc::clone(self), parts, fetcher);
         let hello = FolderHello { store: theirs.store, cursor: theirs.cursor };
         let link = Link { tag, out, session: self.out.clone() };
-        let life = daemon.incarnation_in(folder.id());
-        let ours = |(other, counter): &(_, u64)| (*other == life).then_some(*counter);
-        let seen_of_us = theirs.seen_of_you.iter().filter_map(ours).max().unwrap_or(0);
+        let seen_of_us = theirs.seen_of_you;
         folder.note(Note::PeerUp { peer: self.device, hello, link, seen_of_us });
     }
 

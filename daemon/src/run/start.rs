@@ -10,6 +10,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use sd_notify::NotifyState;
 use syncd_api::sentence;
+use syncd_core::protocol::tokens::Mint;
 use syncd_home::{
     Config, Discovery, HTTP_LISTEN_DEFAULT, Home, HomeError, HomeLock, Listen, Topology,
 };
@@ -86,7 +87,6 @@ pub async fn run(home: Home) -> anyhow::Result<Ended> {
         limits: changes::rate_limits(&config),
     })
     .await?;
-    let happenings = Happenings::new(first_event(), tokio::runtime::Handle::current());
     let daemon = Arc::new(Daemon {
         home: home.clone(),
         me: identity.device_id,
@@ -94,12 +94,13 @@ pub async fn run(home: Home) -> anyhow::Result<Ended> {
         store,
         ledger,
         net,
-        happenings,
+        happenings: Happenings::new(first_event(), tokio::runtime::Handle::current()),
         ailments: Ailments::default(),
         started: Timestamp::now(),
         serving: Arc::new(Semaphore::new(SERVING_MAX)),
         config: RwLock::new(config.clone()),
         boot_nonce: getrandom::u64().context("the system gives no random numbers")?,
+        mint: Mint::new(identity.seed(), life.counters.start),
         epochs: AtomicU32::new(0),
         folders: Mutex::new(BTreeMap::new()),
         peers: Mutex::default(),

@@ -6,13 +6,17 @@ use futures::AsyncReadExt;
 use futures::io::WriteHalf;
 use libp2p::swarm::Stream;
 use syncd_core::flow::offer::{More, Offer};
-use syncd_core::model::{ContentId, DeviceId, FolderId, Incarnation, Record, RelPath, StoreId};
+use syncd_core::model::{
+    ContentId, Counter, DeviceId, FolderId, Incarnation, Record, RelPath, StoreId, Writer,
+};
+use syncd_core::protocol::tokens::TOKEN_BYTES;
 use syncd_core::protocol::{self, Frame, Have, Hello, List, Listed, Need, Ready, Tag, Want};
 use syncd_core::protocol::{Body, WantedItem};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::{Lane, WAIT_MAX, Wire};
+use crate::process::eventually;
 
 /// Which lanes are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,14 +92,14 @@ impl Session {
         Self { wire, writers, frames, requests: 0, theirs: None, ready: Vec::new() }
     }
 
-    /// Exchanges Hellos as a device does that remembers nothing.
+    /// Exchanges Hellos as a device does that remembers nothing but the token that it shows.
     ///
     /// # Panics
     /// When the victim does not greet.
     #[track_caller]
     #[must_use]
-    pub(super) fn greeted(mut self, me: DeviceId) -> Self {
-        self.send(Lane::Interactive, &Frame::Hello(hello(me)));
+    pub(super) fn greeted(mut self, me: DeviceId, token: Option<[u8; TOKEN_BYTES]>) -> Self {
+        self.send(Lane::Interactive, &Frame::Hello(Hello { token_shown: token, ..hello(me) }));
         let Some(Frame::Hello(theirs)) = self.next(Lane::Interactive) else {
             panic!("the victim does not greet");
         };
@@ -177,6 +181,21 @@ impl Session {
     /// When the victim does not say Ready.
     #[track_caller]
     pub fn join(&mut self, folder: &str, epoch: u32) -> Joined {
+        self.join_having_seen(folder, epoch, Vec::new())
+    }
+
+    /// Joins a folder as [`Session::join`] does, saying that it has seen these counters of the
+    /// victim.
+    ///
+    /// # Panics
+    /// When the victim does not say Ready.
+    #[track_caller]
+    pub fn join_having_seen(
+        &mut self,
+        folder: &str,
+        epoch: u32,
+        seen_of_you: Vec<(Incarnation, Counter)>,
+    ) -> Joined {
         let id = FolderId::parse(folder).expect("a folder's id");
         let known = self.ready.iter().find(|r| r.folder == id && r.epoch > 0).cloned();
         let ready = known.or_else(|| {
@@ -186,7 +205,8 @@ impl Session {
             })
         });
         let ready = ready.expect("the victim is ready");
-        self.send(Lane::Interactive, &Frame::Ready(ready_of(folder, epoch)));
+        let said = Ready { seen_of_you, ..ready_of(folder, epoch) };
+        self.send(Lane::Interactive, &Frame::Ready(said));
         let tag = Tag { folder: id, from: epoch, to: ready.epoch };
         Joined { tag, ready, number: 0 }
     }
@@ -239,6 +259,20 @@ impl Session {
             (listed.request == request).then_some(listed)
         })
     }
+
+    /// Waits until the victim has a file in a folder, and returns who wrote it last.
+    ///
+    /// # Panics
+    /// When it does not come, or the session ends.
+    #[track_caller]
+    pub fn writer_of(&mut self, folder: &str, path: &str, bytes: &[u8]) -> Writer {
+        let (path, content) = (RelPath::parse(path).expect("a path"), ContentId::of(bytes));
+        eventually(WAIT_MAX, &format!("{path} is known to the victim"), || {
+            let listed = self.list(folder).ok_or("the session is over")?.records;
+            let found = listed.into_iter().find(|(at, r)| *at == path && r.content == content);
+            found.map(|(_, record)| record.dot.writer).ok_or_else(|| "it is not".to_owned())
+        })
+    }
 }
 
 /// Returns the Hello of a device that remembers nothing.
@@ -250,7 +284,7 @@ pub(super) fn hello(me: DeviceId) -> Hello {
         incarnation: Incarnation(u64::from(me.0[0]) + 1),
         boot_nonce: 1,
         token_shown: None,
-        token_given: [7; 16],
+        token_given: [7; 32],
         clock_ms: std::time::UNIX_EPOCH
             .elapsed()
             .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(0)),

@@ -1,6 +1,7 @@
 //! A victim between an honest peer and a hostile one.
 
 use syncd_core::model::DeviceId;
+use syncd_core::protocol::tokens::TOKEN_BYTES;
 
 use super::session::Ears;
 use super::{Hostile, Outside, Session, WAIT_MAX};
@@ -72,6 +73,13 @@ impl Siege {
     #[must_use]
     pub fn session(&self) -> Session {
         self.hostile.session(id(&self.victim), &self.victim.address(), Ears::Open)
+    }
+
+    /// Opens one that shows a session token.
+    #[track_caller]
+    #[must_use]
+    pub fn session_showing(&self, token: [u8; TOKEN_BYTES]) -> Session {
+        self.hostile.session_showing(id(&self.victim), &self.victim.address(), token)
     }
 
     /// Opens one that reads no contents.

@@ -9,6 +9,7 @@ use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{Stream, StreamProtocol, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, SwarmBuilder, tcp, tls, yamux};
 use syncd_core::model::DeviceId;
+use syncd_core::protocol::tokens::TOKEN_BYTES;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
@@ -129,7 +130,19 @@ impl Hostile {
     #[track_caller]
     #[must_use]
     pub fn session(&self, victim: DeviceId, address: &str, ears: Ears) -> Session {
-        Session::greeted(self.lanes(victim, address, ears), self.id)
+        Session::greeted(self.lanes(victim, address, ears), self.id, None)
+    }
+
+    /// As [`Hostile::session`], showing a session token.
+    #[track_caller]
+    #[must_use]
+    pub fn session_showing(
+        &self,
+        victim: DeviceId,
+        address: &str,
+        token: [u8; TOKEN_BYTES],
+    ) -> Session {
+        Session::greeted(self.lanes(victim, address, Ears::Open), self.id, Some(token))
     }
 
     /// Opens the three lanes of a session with `victim`, and says nothing.

@@ -51,6 +51,7 @@ impl World {
             Op::PowerLoss(path, name, mtime) => self.lose_power(at, path, name.as_deref(), *mtime),
             Op::CrashAfterSettle => self.device(at).crash_next = true,
             Op::Crash => self.crash(at, true),
+            Op::NewLife => self.begin_life(at),
             Op::Cut => {
                 if self.apart.insert(at) {
                     self.fired.note(Fault::Partition);
@@ -96,6 +97,13 @@ impl World {
         if let Some(copy) = copy {
             self.delete(at, copy);
         }
+    }
+
+    fn begin_life(&mut self, at: usize) {
+        self.fired.note(Fault::Renamed);
+        self.device(at).reincarnate();
+        let me = self.devices[at].writer();
+        self.tell(at, Event::LifeBegun { me });
     }
 
     fn overrule(&mut self, at: usize) {

@@ -37,6 +37,8 @@ pub enum Breed {
     Lives,
     /// Lives, and whole machines that are set back or copied.
     Copies,
+    /// Faults and fate, and devices that go on under a new incarnation while they run.
+    Claims,
 }
 
 /// Breeds that are tried together: a seed draws one of them.
@@ -93,8 +95,15 @@ pub const COPIES: Breeds = Breeds {
     breeds: &[Breed::Copies],
 };
 
+/// What happens where somebody speaks of counters that a device never gave out.
+pub const CLAIMS: Breeds = Breeds {
+    name: "claims",
+    about: "and devices that go on under a new incarnation while they run",
+    breeds: &[Breed::Claims],
+};
+
 /// All of them.
-pub const ALL: [Breeds; 6] = [ORDINARY, ROLES, POWER, BRAKES, DISKS, LIVES];
+pub const ALL: [Breeds; 7] = [ORDINARY, ROLES, POWER, BRAKES, DISKS, LIVES, CLAIMS];
 
 impl Breeds {
     /// Finds them by their name.
@@ -121,8 +130,11 @@ impl Breed {
             | Fault::Unflushed
             | Fault::KilledBetween => self != Self::Users,
             Fault::PowerLoss => self == Self::Power,
-            Fault::RulesChanged => matches!(self, Self::Fate | Self::Roles),
-            Fault::StoreLost => matches!(self, Self::Fate | Self::Roles) || self.forgets(),
+            Fault::RulesChanged => matches!(self, Self::Fate | Self::Roles | Self::Claims),
+            Fault::StoreLost => {
+                matches!(self, Self::Fate | Self::Roles | Self::Claims) || self.forgets()
+            }
+            Fault::Renamed => self == Self::Claims,
             Fault::RoleChanged | Fault::Overruled | Fault::Rejoined => self == Self::Roles,
             Fault::Rejected => self == Self::Brakes,
             Fault::RootGone
@@ -242,6 +254,9 @@ fn act(dice: &mut Dice, at: usize, breed: Breed) -> Op {
     if breed == Breed::Power && dice.below(6) == 0 {
         return Op::PowerLoss(one, Some(format!("w{}", dice.below(at + 1))), mtime);
     }
+    if breed == Breed::Claims && dice.below(5) == 0 {
+        return Op::NewLife;
+    }
     if breed == Breed::Brakes && dice.below(5) == 0 {
         return Op::Decide(dice.below(2) == 0);
     }
@@ -259,7 +274,7 @@ fn act(dice: &mut Dice, at: usize, breed: Breed) -> Op {
         Breed::Users => 10,
         Breed::Faults | Breed::Power | Breed::Brakes | Breed::Disks => 16,
         Breed::Lives | Breed::Copies => 16,
-        Breed::Fate => 19,
+        Breed::Fate | Breed::Claims => 19,
         Breed::Roles => 29,
     };
     match dice.below(kinds) {

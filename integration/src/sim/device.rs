@@ -12,7 +12,7 @@ use syncd_core::flow::settle::{Becoming, Job, Ticket};
 use syncd_core::model::{
     ContentId, DeviceId, Favour, Incarnation, RelPath, Role, Seq, StoreId, Writer,
 };
-use syncd_core::protocol::tokens::Tokens;
+use syncd_core::protocol::tokens::{Mint, Tokens};
 
 use super::disk::Disk;
 use super::mishaps::{Failure, Root};
@@ -158,6 +158,11 @@ impl Device {
         };
         device.start(true, links, at);
         device
+    }
+
+    /// Returns what its session tokens are made with in this run.
+    pub(super) fn mint(&self) -> Mint {
+        Mint::new(&self.id.0, (self.ranges.saturating_sub(1) << 20).max(1))
     }
 
     /// Returns who it is in versions.

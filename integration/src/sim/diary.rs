@@ -160,6 +160,7 @@ fn event_told(event: &Event) -> Option<String> {
         | Event::Joining { .. }
         | Event::Overruled
         | Event::Reverted
+        | Event::LifeBegun { .. }
         | Event::Paused { .. } => format!("hears {event:?}"),
     })
 }

@@ -65,10 +65,12 @@ pub enum Fault {
     Repeated,
     /// A device was taken out of the folder.
     MemberRemoved,
+    /// A device went on under a new incarnation while it ran.
+    Renamed,
 }
 
 /// How many kinds there are.
-const KINDS: usize = Fault::MemberRemoved as usize + 1;
+const KINDS: usize = Fault::Renamed as usize + 1;
 
 impl Fault {
     /// All kinds.
@@ -102,6 +104,7 @@ impl Fault {
         Self::HalfOpen,
         Self::Repeated,
         Self::MemberRemoved,
+        Self::Renamed,
     ];
 
     /// Says it in a few words.
@@ -137,6 +140,7 @@ impl Fault {
             Self::HalfOpen => "sessions half open",
             Self::Repeated => "messages repeated",
             Self::MemberRemoved => "devices taken out of the folder",
+            Self::Renamed => "new incarnations of running devices",
         }
     }
 }

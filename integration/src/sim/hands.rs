@@ -162,6 +162,9 @@ impl World {
         if let Some(mangle) = self.mangle {
             mangle(&self.devices[at].index, &mut offer);
         }
+        if offer.records.iter().any(|(_, r)| r.version.counters().any(|(w, _)| w.is_untold())) {
+            self.broken.get_or_insert(format!("device {at} told of what nobody may hear of"));
+        }
         let to = self.place_of(peer);
         let bulk = match self.bulk {
             Some(bulk) => bulk.takes(at, to, offer.number),

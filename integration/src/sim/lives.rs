@@ -34,8 +34,12 @@ impl World {
         let random = [self.sent, self.sent + 1].map(u64::to_be_bytes);
         let (mut of_a, mut of_b) = (self.tokens(a, b), self.tokens(b, a));
         let (a_shows, b_shows) = (of_a.theirs, of_b.theirs);
-        let (a_gives, b_gives) = (of_a.hand_out(random[0]), of_b.hand_out(random[1]));
-        let (at_a, at_b) = (of_a.greeted(b_shows, b_gives), of_b.greeted(a_shows, a_gives));
+        let (mint_a, mint_b) = (self.devices[a].mint(), self.devices[b].mint());
+        let (id_a, id_b) = (self.devices[a].id, self.devices[b].id);
+        let a_gives = of_a.hand_out(&mint_a, id_b, random[0]);
+        let b_gives = of_b.hand_out(&mint_b, id_a, random[1]);
+        let at_a = of_a.greeted(&mint_a, id_b, b_shows, b_gives);
+        let at_b = of_b.greeted(&mint_b, id_a, a_shows, a_gives);
         for (at, peer, verdict, tokens) in [(a, b, at_a, of_a), (b, a, at_b, of_b)] {
             if verdict == Shown::WeAreBehind || self.has_forgotten(at, peer) {
                 self.begin_another_life(at);

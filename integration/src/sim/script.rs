@@ -32,6 +32,9 @@ pub enum Op {
     CrashAfterSettle,
     /// Kills the process now; what it had not flushed is forgotten. Starts again.
     Crash,
+    /// Goes on under a new incarnation, since somebody has spoken of counters of the present one
+    /// that it never gave out.
+    NewLife,
     /// Ends all sessions, until joined again.
     Cut,
     /// Opens all sessions again.
@@ -73,6 +76,7 @@ impl Op {
             | Self::LoseStore
             | Self::CrashAfterSettle
             | Self::Crash
+            | Self::NewLife
             | Self::Cut
             | Self::Join
             | Self::Scan
@@ -121,6 +125,7 @@ impl std::fmt::Display for Op {
             }
             Self::CrashAfterSettle => f.write_str("crash"),
             Self::Crash => f.write_str("kill"),
+            Self::NewLife => f.write_str("newlife"),
             Self::Cut => f.write_str("cut"),
             Self::Join => f.write_str("join"),
             Self::Scan => f.write_str("scan"),
@@ -152,8 +157,8 @@ pub fn written(ops: &[(usize, Op)]) -> String {
 /// Reads a script: acts separated by `;`, each `device:act`. Acts are `w PATH NAME MTIME`,
 /// `t PATH MTIME`, `d PATH`, `r FROM TO`, `m PATH`, `dc`, `i PATH` or `i -`, `lose`,
 /// `revert PATH NAME MTIME`, `power PATH NAME MTIME` or `power PATH - MTIME`, `crash` (after the
-/// next job), `kill`, `cut`, `join`, `scan`, `approve`, `reject`, `decide yes` or `decide no`,
-/// `role both` or `role send` or `role receive`, `overrule`, `giveup`, `rejoin here` or `rejoin
+/// next job), `kill`, `newlife`, `cut`, `join`, `scan`, `approve`, `reject`, `decide yes` or
+/// `decide no`, `role both` or `role send` or `role receive`, `overrule`, `giveup`, `rejoin here` or `rejoin
 /// there` or `rejoin newer`, `unmount` or `empty` or `mount`, `fail full` or `broken` or
 /// `exhausted` or `flush`, `deaf`, `clock SECONDS`, `backup`, `rollback`, `setback`, `loseledger`,
 /// `loseboth`, `halfopen`, `repeat`, `leave`, `return`.
@@ -188,6 +193,7 @@ fn act(text: &str) -> (usize, Op) {
         }
         ["crash"] => Op::CrashAfterSettle,
         ["kill"] => Op::Crash,
+        ["newlife"] => Op::NewLife,
         ["cut"] => Op::Cut,
         ["join"] => Op::Join,
         ["scan"] => Op::Scan,

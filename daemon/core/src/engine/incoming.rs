@@ -165,17 +165,18 @@ impl Engine {
         offer: Offer,
         draft: &mut Draft<'_, impl Index>,
     ) -> Result<(), IndexError> {
+        let is_ours = !self.disowns(&offer);
         let Some(state) = self.peers.get_mut(&peer) else { return Ok(()) };
         let lawful = offer.records.iter().all(|(path, record)| {
-            !path.is_root()
-                && !path.is_reserved()
-                && record.version.contains(record.dot)
-                && record.version.seen(self.me) < self.counters.start
+            !path.is_root() && !path.is_reserved() && record.version.contains(record.dot)
         });
         let (number, after) = (offer.number, offer.after);
         let upto = offer.upto.clone();
-        if !lawful || !state.incoming.open(number, offer.records.len(), upto) {
-            let why = "it offered what no peer may offer";
+        if !lawful || !is_ours || !state.incoming.open(number, offer.records.len(), upto) {
+            let why = match is_ours {
+                true => "it offered what no peer may offer",
+                false => "it told of changes of this device that it never made",
+            };
             self.actions.push_back(Action::Cut { peer, why });
             return Ok(());
         }

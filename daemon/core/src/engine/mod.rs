@@ -12,6 +12,7 @@
 
 mod brake;
 mod burst;
+mod claims;
 mod copies;
 mod deciding;
 mod draft;
@@ -308,6 +309,7 @@ impl Engine {
             }
             Event::SharedWith { devices } => self.shared_with(devices, &mut draft),
             Event::CountersReserved { counters } => self.counters = counters,
+            Event::LifeBegun { me } => self.life_begun(me),
             Event::Approved => self.approve(&mut draft)?,
             Event::Rejected => self.reject(&mut draft)?,
             Event::Decided { peer, approved } => self.decide(peer, approved, &mut draft)?,

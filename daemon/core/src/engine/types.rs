@@ -8,7 +8,7 @@ use crate::flow::index::Cursor;
 use crate::flow::offer::{Lane, Offer};
 use crate::flow::settle::{Becoming, Job, Placed, SettleError, Ticket};
 use crate::model::{
-    ContentId, Counter, DeviceId, Favour, Kind, RelPath, Role, Seq, StatKey, StoreId,
+    ContentId, Counter, DeviceId, Favour, Kind, RelPath, Role, Seq, StatKey, StoreId, Writer,
 };
 
 /// Names one look from its order or its begin to its end.
@@ -170,6 +170,12 @@ pub enum Event {
     CountersReserved {
         /// A fresh range.
         counters: std::ops::Range<Counter>,
+    },
+    /// This device writes under another incarnation from now on, one that nobody has heard of.
+    /// Comes before what [`Engine::disowns`](super::Engine::disowns) is true of.
+    LifeBegun {
+        /// This device, and its new incarnation.
+        me: Writer,
     },
     /// A person says that the held deletes are meant.
     Approved,

@@ -43,5 +43,9 @@ pub const WANTED_BYTES_MAX: u64 = 32 << 20;
 /// Longest frame on a peer's stream. A frame of records or a few blocks stays far below it.
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
 
+/// Greatest counter or sequence that a peer may name. No device counts so far, and whatever is
+/// added to one that does not go beyond it stays a number.
+pub const COUNTER_MAX: u64 = u64::MAX >> 1;
+
 /// Counters reserved in the ledger at a time; 2^44 such ranges fit in a `u64`.
 pub const COUNTER_RANGE: u64 = 1 << 20;

@@ -14,11 +14,11 @@ use crate::flow::digest::{Block, BlockList};
 use crate::flow::index::Cursor;
 use crate::flow::offer::{Offer, Upto};
 use crate::model::limits::{
-    INLINE_BYTES_MAX, INLINE_IN_FLIGHT_BYTES_MAX, PATH_BYTES_MAX, WHOLE_BYTES_MAX,
+    COUNTER_MAX, INLINE_BYTES_MAX, INLINE_IN_FLIGHT_BYTES_MAX, PATH_BYTES_MAX, WHOLE_BYTES_MAX,
 };
 use crate::model::{
-    Actor, AncestorId, BlockId, ContentId, DeviceId, Dot, FolderId, Incarnation, Kind, Record,
-    RelPath, StoreId, Version, Writer,
+    Actor, AncestorId, BlockId, ContentId, Counter, DeviceId, Dot, FolderId, Incarnation, Kind,
+    Record, RelPath, StoreId, Version, Writer,
 };
 
 type Parsed<T> = Result<T, DecodeError>;
@@ -47,7 +47,7 @@ pub(super) fn frame(twin: FrameTwin<'_>) -> Parsed<Frame> {
             clock_ms,
         }),
         FrameTwin::Ready { folder: id, label, single_file, epoch, store, cursor, seen_of_you } => {
-            let seen = |(incarnation, counter)| (Incarnation(incarnation), counter);
+            let seen = |(of, count)| Ok((Incarnation(of), counter(count)?));
             Frame::Ready(Ready {
                 folder: folder(id)?,
                 label: short(label)?,
@@ -55,7 +55,7 @@ pub(super) fn frame(twin: FrameTwin<'_>) -> Parsed<Frame> {
                 epoch,
                 store: StoreId(store),
                 cursor: cursor.map(|(store, seq)| Cursor { store: StoreId(store), seq }),
-                seen_of_you: seen_of_you.0.into_iter().map(seen).collect(),
+                seen_of_you: seen_of_you.0.into_iter().map(seen).collect::<Parsed<_>>()?,
             })
         }
         FrameTwin::Unready { folder: id } => Frame::Unready { folder: folder(id)? },
@@ -64,7 +64,7 @@ pub(super) fn frame(twin: FrameTwin<'_>) -> Parsed<Frame> {
             let records = named(records.0, &writers.0)?;
             let upto = upto.map(|(seq, covered)| {
                 let covered = covered.map(|counters| version(&writers.0, counters)).transpose();
-                covered.map(|covered| Upto { seq, covered })
+                Ok(Upto { seq: counter(seq)?, covered: covered? })
             });
             check(after < number, "an offer that is to wait for itself")?;
             let offer =
@@ -154,12 +154,20 @@ fn inline(twins: &[([u8; 32], Bytes<'_>)]) -> Parsed<Vec<(ContentId, Vec<u8>)>> 
 fn writer(writers: &[WriterTwin], place: u16) -> Parsed<Writer> {
     let twin = writers.get(usize::from(place));
     let (device, incarnation) = twin.ok_or(DecodeError::Value("a writer that it does not name"))?;
-    Ok(Writer { device: DeviceId(*device), incarnation: Incarnation(*incarnation) })
+    let writer = Writer { device: DeviceId(*device), incarnation: Incarnation(*incarnation) };
+    check(!writer.is_untold(), "a writer of whom nobody is ever told")?;
+    Ok(writer)
+}
+
+/// Checks a counter, or a sequence, which is one.
+fn counter(count: u64) -> Parsed<Counter> {
+    check(count <= COUNTER_MAX, "a counter that no device reaches")?;
+    Ok(count)
 }
 
 fn version(writers: &[WriterTwin], counters: Counters) -> Parsed<Version> {
     let counters = counters.0.into_iter();
-    let named = counters.map(|(place, counter)| Ok((writer(writers, place)?, counter)));
+    let named = counters.map(|(place, count)| Ok((writer(writers, place)?, counter(count)?)));
     Ok(Version::from_counters(named.collect::<Parsed<Vec<_>>>()?))
 }
 
@@ -176,8 +184,8 @@ fn record(twin: RecordTwin<'_>, writers: &[WriterTwin]) -> Parsed<Record> {
     let fits = named == has_bytes && twin.content.is_some() == named && twin.size <= size_max;
     check(fits, "a record whose kind and content do not fit")?;
     check(twin.mode <= 0o777, "a mode beyond the permissions")?;
-    let (place, counter) = twin.dot;
-    check(counter > 0, "a write before the first")?;
+    let (place, count) = twin.dot;
+    check(count > 0, "a write before the first")?;
     check(!twin.found || kind != Kind::Tombstone, "a delete that was found")?;
     Ok(Record {
         kind,
@@ -186,7 +194,7 @@ fn record(twin: RecordTwin<'_>, writers: &[WriterTwin]) -> Parsed<Record> {
         mode: u32::from(twin.mode),
         content,
         ancestors: twin.ancestors.0.into_iter().map(AncestorId).collect(),
-        dot: Dot { writer: writer(writers, place)?, counter },
+        dot: Dot { writer: writer(writers, place)?, counter: counter(count)? },
         version: version(writers, twin.version)?,
         author: writer(writers, twin.author)?.device,
         actor: match twin.actor {

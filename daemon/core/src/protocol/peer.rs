@@ -6,6 +6,7 @@
 //! when one side began the folder anew is told from what came after. Contents are asked for by
 //! [`Want`] on the bulk lane and come as [`Have`] on the data lane.
 
+use super::tokens::TOKEN_BYTES;
 use crate::flow::digest::BlockList;
 use crate::flow::index::Cursor;
 use crate::flow::offer::Offer;
@@ -85,9 +86,9 @@ pub struct Hello {
     /// Random, new at every start of the process.
     pub boot_nonce: u64,
     /// What the receiver handed out in the last session, if the sender remembers.
-    pub token_shown: Option<[u8; 16]>,
+    pub token_shown: Option<[u8; TOKEN_BYTES]>,
     /// What the receiver is to show next time.
-    pub token_given: [u8; 16],
+    pub token_given: [u8; TOKEN_BYTES],
     /// What the sender's clock says, in milliseconds since 1970: a clock that is far off is told
     /// to people, and decides nothing.
     pub clock_ms: i64,

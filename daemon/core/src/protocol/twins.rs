@@ -17,6 +17,7 @@ use super::limits::{
 };
 use super::peer::{Body, Frame, Have, Listed, Need, PROTOCOL_VERSION, Tag, WantedItem};
 use super::raw::{Bytes, List};
+use super::tokens::TOKEN_BYTES;
 use crate::flow::offer::{More, Offer};
 use crate::model::limits::{ANCESTORS_MAX, OFFER_RECORDS_MAX, VERSION_WRITERS_MAX};
 use crate::model::{Actor, ContentId, Kind, Record, Version, Writer};
@@ -28,8 +29,8 @@ pub(super) enum FrameTwin<'a> {
         name: &'a str,
         incarnation: u64,
         boot_nonce: u64,
-        token_shown: Option<[u8; 16]>,
-        token_given: [u8; 16],
+        token_shown: Option<[u8; TOKEN_BYTES]>,
+        token_given: [u8; TOKEN_BYTES],
         clock_ms: i64,
     },
     Ready {

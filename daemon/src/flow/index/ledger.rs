@@ -318,7 +318,7 @@ pub(super) mod tests {
     pub(in super::super) fn tell_all(ledger: &Ledger) {
         let folder = FolderId::parse("work").unwrap();
         let root = RootToken { token: [5; 16], inode: 99 };
-        let tokens = Tokens { kept: Some(Token([1; 16])), ..Tokens::default() };
+        let tokens = Tokens { kept: Some(Token([1; 32])), ..Tokens::default() };
         ledger.begin(Incarnation(4), StoreId(8), "boot".to_owned()).unwrap();
         ledger.reserve().unwrap();
         ledger.open_intents(&[intent("a"), intent("b")]).unwrap();
@@ -345,7 +345,7 @@ pub(super) mod tests {
         assert_eq!(ledger.watermark(), Some((StoreId(8), 70)));
         assert_eq!(ledger.pending_intents(), [intent("a"), intent("b")]);
         assert_eq!(ledger.last_boot(), Some(("boot".to_owned(), true)));
-        assert_eq!(ledger.peer_tokens(device(1)).kept, Some(Token([1; 16])));
+        assert_eq!(ledger.peer_tokens(device(1)).kept, Some(Token([1; 32])));
         assert_eq!(ledger.peer_tokens(device(2)), Tokens::default());
         let folder = FolderId::parse("work").unwrap();
         assert_eq!(ledger.root(&folder).map(|root| root.inode), Some(99));

@@ -13,9 +13,9 @@ use super::ledger::{Ledger, LedgerError, LedgerOpened};
 use super::opening::Opened;
 use super::store::Store;
 
-/// The ledger's fact that asks the next start for a new incarnation: a peer has seen counters
-/// that this device has not handed out, or a session that it does not know of, so store and
-/// ledger were set back together.
+/// The ledger's fact that asks the next start for a new incarnation: a peer has shown a session
+/// token of this device that it does not know of, so store and ledger were set back together, or
+/// there is a copy of them.
 pub const REINCARNATE: &str = "reincarnate";
 
 /// The ledger's fact that names the last start after the machine had stopped without warning, by

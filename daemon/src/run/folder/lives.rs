@@ -2,7 +2,8 @@
 //!
 //! It is the device's own, until the folder is forgotten while its peers go on: adopted, or ended
 //! and taken again. What this device wrote before is then like another's: were it still its own,
-//! a file of then that is not here would look like one that it had deleted.
+//! a file of then that is not here would look like one that it had deleted. Another begins too
+//! when a peer speaks of counters that this device never gave out.
 
 use syncd_core::model::{FolderId, Incarnation};
 

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use syncd_core::engine::{Event, FolderHello, LookId};
 use syncd_core::flow::offer::{Lane, Offer};
-use syncd_core::model::{Counter, DeviceId, FolderId, RelPath, Seq, StatKey};
+use syncd_core::model::{Counter, DeviceId, FolderId, Incarnation, RelPath, Seq, StatKey};
 use syncd_core::protocol::Tag;
 use syncd_home::FolderConfig;
 use tokio::sync::{mpsc, oneshot};
@@ -76,8 +76,8 @@ pub enum Note {
         hello: FolderHello,
         /// Where news for it goes.
         link: Link,
-        /// The greatest counter of our present incarnation that it has seen in this folder.
-        seen_of_us: Counter,
+        /// Our greatest counters that it has seen in this folder, by incarnation.
+        seen_of_us: Vec<(Incarnation, Counter)>,
     },
     /// Scan everything; answered when done.
     Scan(oneshot::Sender<LookReport>),

@@ -1,5 +1,6 @@
 //! The loop around one folder's engine.
 
+mod claims;
 mod ending;
 mod flushing;
 pub(super) mod ruling;
@@ -78,6 +79,8 @@ pub struct FolderThread {
     /// When bases are kept next, if something came that a base may be of.
     bases_due: Option<Instant>,
     failed: Option<String>,
+    /// What is left of the incarnations that peers' claims may bring about.
+    lives: claims::Lives,
 }
 
 impl FolderThread {
@@ -112,6 +115,7 @@ impl FolderThread {
             synced: now,
             bases_due: None,
             failed: None,
+            lives: claims::Lives::new(now),
         }
     }
 
@@ -203,7 +207,8 @@ impl FolderThread {
 
     fn take(&mut self, note: Note) {
         match note {
-            Note::Event(event) | Note::FromPeer(event, _) => self.tell(event),
+            Note::Event(event) => self.tell(event),
+            Note::FromPeer(event, _) => self.told(event),
             Note::Settled(event, batch) => {
                 // Closed when the store is durable up to what the event makes of it.
                 self.to_close.extend(batch);
@@ -211,11 +216,10 @@ impl FolderThread {
             }
             Note::Heard(heard) => self.heard(heard),
             Note::Looked(look, report) => self.looked(look, report),
-            Note::PeerUp { peer, seen_of_us, .. } if seen_of_us > self.engine.last_counter() => {
-                let why = "it has seen newer changes of this device than it remembers";
-                self.daemon.set_back(peer, why);
-            }
-            Note::PeerUp { peer, hello, link, .. } => {
+            Note::PeerUp { peer, hello, link, seen_of_us } => {
+                if self.engine.disowns_seen(&seen_of_us) && !self.begin_life(peer) {
+                    return link.session.close();
+                }
                 self.links.insert(peer, link);
                 self.tell(Event::PeerUp { peer, hello });
             }

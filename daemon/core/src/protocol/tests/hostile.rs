@@ -11,7 +11,8 @@ use super::*;
 use crate::flow::digest::{Block, BlockList};
 use crate::flow::offer::{More, Offer};
 use crate::model::limits::{
-    ANCESTORS_MAX, INLINE_BYTES_MAX, OFFER_RECORDS_MAX, VERSION_WRITERS_MAX, WHOLE_BYTES_MAX,
+    ANCESTORS_MAX, COUNTER_MAX, INLINE_BYTES_MAX, OFFER_RECORDS_MAX, VERSION_WRITERS_MAX,
+    WHOLE_BYTES_MAX,
 };
 use crate::model::{
     Actor, AncestorId, BlockId, ContentId, Dot, Incarnation, Kind, Record, Version, Writer,
@@ -87,7 +88,18 @@ fn a_path_leads_nowhere_but_into_the_folder() {
 #[test]
 fn a_record_is_one_that_a_device_could_have_made() {
     let unfit = "a record whose kind and content do not fit";
+    let (beyond, untold) =
+        ("a counter that no device reaches", "a writer of whom nobody is ever told");
     let zero = Dot { writer: writer(1), counter: 0 };
+    let dotted = |writer, counter| {
+        let dot = Dot { writer, counter };
+        Record { dot, version: Version::of(dot), ..file() }
+    };
+    let seen = |writer, counter| {
+        let mut record = file();
+        record.version.raise(Dot { writer, counter });
+        record
+    };
     let ids = |count| vec![AncestorId([1; 8]); count];
     let name = |count| Actor::Agent("n".repeat(count));
     for (record, wrong, because) in [
@@ -103,6 +115,12 @@ fn a_record_is_one_that_a_device_could_have_made() {
             Some("a write before the first"),
             "every version holds it",
         ),
+        (dotted(writer(1), COUNTER_MAX), None, "the last write"),
+        (dotted(writer(1), COUNTER_MAX + 1), Some(beyond), "one after the last"),
+        (dotted(writer(1), u64::MAX), Some(beyond), "nothing comes after it"),
+        (dotted(Writer::untold(writer(1).device), 1), Some(untold), "what is told to nobody"),
+        (seen(Writer::untold(writer(1).device), 1), Some(untold), "nor seen by anybody"),
+        (seen(writer(2), u64::MAX), Some(beyond), "all that somebody will ever write"),
         (Record { ancestors: ids(ANCESTORS_MAX), ..file() }, None, "all ancestors"),
         (Record { ancestors: ids(ANCESTORS_MAX + 1), ..file() }, Some(TOO_MANY), "one too many"),
         (Record { actor: name(64), ..file() }, None, "a long name"),

@@ -10,6 +10,7 @@ use super::super::peer::{
 use crate::flow::digest::{Block, BlockList};
 use crate::flow::index::Cursor;
 use crate::flow::offer::{More, Offer, Upto};
+use crate::model::limits::COUNTER_MAX;
 use crate::model::{
     Actor, AncestorId, BlockId, ContentId, DeviceId, Dot, FolderId, Incarnation, Kind, Record,
     RelPath, StoreId, Version, Writer,
@@ -175,8 +176,8 @@ pub(super) fn hello(version: u16) -> Frame {
         name: "laptop".to_owned(),
         incarnation: Incarnation(0x0102_0304_0506_0708),
         boot_nonce: 9,
-        token_shown: Some([1; 16]),
-        token_given: [2; 16],
+        token_shown: Some([1; 32]),
+        token_given: [2; 32],
         clock_ms: 1_700_000_000_001,
     })
 }
@@ -200,14 +201,14 @@ fn paths() -> impl Strategy<Value = RelPath> {
 }
 
 fn writers() -> impl Strategy<Value = Writer> {
-    (0u8..4, prop_oneof![Just(0), Just(1), any::<u64>()]).prop_map(|(name, incarnation)| Writer {
+    (0u8..4, prop_oneof![Just(0), Just(1), 0..u64::MAX]).prop_map(|(name, incarnation)| Writer {
         device: DeviceId([name; 32]),
         incarnation: Incarnation(incarnation),
     })
 }
 
 fn versions() -> impl Strategy<Value = Version> {
-    collection::vec((writers(), 1u64..), 0..5).prop_map(Version::from_counters)
+    collection::vec((writers(), 1..=COUNTER_MAX), 0..5).prop_map(Version::from_counters)
 }
 
 fn actors() -> impl Strategy<Value = Actor> {
@@ -221,7 +222,7 @@ fn actors() -> impl Strategy<Value = Actor> {
 fn records() -> impl Strategy<Value = Record> {
     let kinds = sample::select(vec![Kind::File, Kind::Directory, Kind::Symlink, Kind::Tombstone]);
     let ancestors = collection::vec(any::<[u8; 8]>().prop_map(AncestorId), 0..=8);
-    let dots = (writers(), 1u64..).prop_map(|(writer, counter)| Dot { writer, counter });
+    let dots = (writers(), 1..=COUNTER_MAX).prop_map(|(writer, counter)| Dot { writer, counter });
     let looks = (kinds, 0u64..=4096, any::<i64>(), 0u32..=0o777, 1u8..);
     let history = (ancestors, dots, versions(), writers(), actors(), any::<bool>());
     (looks, history).prop_map(|((kind, size, mtime_ns, mode, content), history)| {
@@ -246,7 +247,7 @@ fn records() -> impl Strategy<Value = Record> {
 
 fn offers() -> impl Strategy<Value = Frame> {
     let upto =
-        (any::<u64>(), option::of(versions())).prop_map(|(seq, covered)| Upto { seq, covered });
+        (0..=COUNTER_MAX, option::of(versions())).prop_map(|(seq, covered)| Upto { seq, covered });
     let inline = collection::vec((any::<[u8; 32]>(), collection::vec(any::<u8>(), 0..99)), 0..3);
     let told = collection::vec((paths(), records()), 0..5);
     let numbers = (1u64.., any::<u64>()).prop_map(|(number, after)| (number, after % number));
@@ -290,7 +291,7 @@ fn haves() -> impl Strategy<Value = Frame> {
 }
 
 fn greetings() -> impl Strategy<Value = Frame> {
-    let tokens = (option::of(any::<[u8; 16]>()), any::<[u8; 16]>());
+    let tokens = (option::of(any::<[u8; 32]>()), any::<[u8; 32]>());
     (0..=PROTOCOL_VERSION, "\\PC{0,40}", any::<(u64, u64)>(), tokens).prop_map(
         |(version, name, (incarnation, boot_nonce), (token_shown, token_given))| {
             let incarnation = Incarnation(incarnation);
@@ -311,7 +312,7 @@ fn greetings() -> impl Strategy<Value = Frame> {
 fn readies() -> impl Strategy<Value = Frame> {
     let cursors =
         (any::<u64>(), any::<u64>()).prop_map(|(store, seq)| Cursor { store: StoreId(store), seq });
-    let seen = collection::vec((any::<u64>().prop_map(Incarnation), any::<u64>()), 0..4);
+    let seen = collection::vec((any::<u64>().prop_map(Incarnation), 0..=COUNTER_MAX), 0..4);
     let named = option::of(Just(b"a \xff".to_vec()));
     let standing = (named, any::<u32>(), any::<u64>());
     (folders(), "\\PC{0,40}", standing, option::of(cursors), seen).prop_map(

@@ -158,10 +158,10 @@ pub fn written(ops: &[(usize, Op)]) -> String {
 /// `t PATH MTIME`, `d PATH`, `r FROM TO`, `m PATH`, `dc`, `i PATH` or `i -`, `lose`,
 /// `revert PATH NAME MTIME`, `power PATH NAME MTIME` or `power PATH - MTIME`, `crash` (after the
 /// next job), `kill`, `newlife`, `cut`, `join`, `scan`, `approve`, `reject`, `decide yes` or
-/// `decide no`, `role both` or `role send` or `role receive`, `overrule`, `giveup`, `rejoin here` or `rejoin
-/// there` or `rejoin newer`, `unmount` or `empty` or `mount`, `fail full` or `broken` or
-/// `exhausted` or `flush`, `deaf`, `clock SECONDS`, `backup`, `rollback`, `setback`, `loseledger`,
-/// `loseboth`, `halfopen`, `repeat`, `leave`, `return`.
+/// `decide no`, `role both` or `role send` or `role receive`, `overrule`, `giveup`, `rejoin here`
+/// or `rejoin there` or `rejoin newer`, `unmount` or `empty` or `mount`, `fail full` or `broken`
+/// or `exhausted` or `flush`, `deaf`, `clock SECONDS`, `backup`, `rollback`, `setback`,
+/// `loseledger`, `loseboth`, `halfopen`, `repeat`, `leave`, `return`.
 ///
 /// # Panics
 /// When the script has a mistake: scripts are written in tests.

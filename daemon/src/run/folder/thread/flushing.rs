@@ -1,6 +1,7 @@
 //! How a folder's thread lets somebody wait until all that happened is in the index and durable.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use syncd_core::engine::{Cause, LookId};
 use syncd_core::flow::detect::Look;
@@ -10,6 +11,10 @@ use tokio::sync::oneshot;
 use super::FolderThread;
 use crate::flow::detect::LookReport;
 
+/// After so long nothing more is waited for because another program is writing it: looks take up
+/// each such file within [`syncd_core::flow::detect::CLOSE_WAIT_MS_MAX`].
+const UNCLOSED_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// Somebody who waits until all that happened is in the index and durable.
 pub(super) struct Settling {
     pub(super) cookie: Option<u64>,
@@ -18,18 +23,22 @@ pub(super) struct Settling {
     /// What the looks left out, since it was still being written, and whether a look for it has
     /// been ordered since.
     unclosed: BTreeMap<RelPath, bool>,
+    /// Since when it waits.
+    since: Instant,
     pub(super) seq: Option<Seq>,
     done: oneshot::Sender<Seq>,
 }
 
 impl Settling {
-    /// Notes that a look is over. What it left out is waited for, once.
+    /// Notes that a look is over. What it left out is waited for; what is written, closed and
+    /// written again without end is not waited for without end.
     pub(super) fn looked(&mut self, look: LookId, report: &LookReport) {
         let before = self.looks.len();
         self.looks.retain(|other| *other != look);
         if self.looks.len() < before {
-            for path in &report.unclosed {
-                self.unclosed.entry(path.clone()).or_insert(false);
+            let is_patient = self.since.elapsed() < UNCLOSED_WAIT_MAX;
+            for path in report.unclosed.iter().filter(|_| is_patient) {
+                self.unclosed.insert(path.clone(), false);
             }
         }
     }
@@ -52,8 +61,8 @@ impl FolderThread {
         let whole = self.folder.with_standing(|s| s.unwatched.is_none());
         let cookie = self.workers.watcher.as_ref().filter(|_| whole).and_then(|w| w.cookie().ok());
         let looks = self.looking.clone();
-        let unclosed = BTreeMap::new();
-        self.settlings.push(Settling { cookie, looks, unclosed, seq: None, done });
+        let (unclosed, since) = (BTreeMap::new(), Instant::now());
+        self.settlings.push(Settling { cookie, looks, unclosed, since, seq: None, done });
         if cookie.is_none() {
             // What nobody watched may have gone in any way: the brake applies.
             let look = self.begin_look(Cause::Scanned, vec![Look::Tree(RelPath::root())]);

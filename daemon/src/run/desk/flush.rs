@@ -98,9 +98,10 @@ impl FrontDesk {
             }
             let id = folder.id();
             if devices.is_empty() {
+                let whom = if wanted.is_empty() { "any device" } else { "such a device" };
                 return Err(ApiError::could_not(format!(
-                    "the folder '{id}' is not shared with such a device; share it with: syncctl \
-                     folder share {id} --with DEVICE"
+                    "the folder '{id}' is not shared with {whom}; share it with: syncctl folder \
+                     share {id} --with DEVICE"
                 )));
             }
             if config.paused {
@@ -120,10 +121,11 @@ impl FrontDesk {
             goals.push(Goal { folder, devices });
         }
         if goals.is_empty() {
-            return Err(ApiError::could_not(
-                "no folder is shared with such a device; share one with: syncctl folder add PATH \
-                 --with DEVICE",
-            ));
+            let whom = if wanted.is_empty() { "any device" } else { "such a device" };
+            return Err(ApiError::could_not(format!(
+                "no folder is shared with {whom}; share one with: syncctl folder share FOLDER \
+                 --with DEVICE"
+            )));
         }
         Ok(goals)
     }

@@ -254,16 +254,17 @@ impl Seen {
             // What is wrong with the root halts; what is wrong with syncd's own things is an error.
             return if is_inner(why) { FolderState::Error } else { FolderState::Halted };
         }
-        if self.remembered.is_none() {
+        let Some(remembered) = &self.remembered else {
             return FolderState::Error;
-        }
+        };
         let Some(inside) = &self.inside else {
             return FolderState::Scanning;
         };
         if inside.held > 0 || self.standing.held_rules.is_some() || self.braked() > 0 {
             return FolderState::Held;
         }
-        if self.standing.scanning > 0 {
+        // Before its first scan has ended a folder counts no files, and is not at rest.
+        if self.standing.scanning > 0 || !remembered.marks.surveyed {
             return FolderState::Scanning;
         }
         // What is not taken keeps the devices apart for as long as a person wants it.

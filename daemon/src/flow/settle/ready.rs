@@ -12,7 +12,7 @@ use syncd_core::flow::settle::{Job, SettleError, Step, Ticket};
 use syncd_core::model::{ContentId, Kind, RelPath, StatKey};
 
 use super::fill::copy_bytes;
-use super::staging::SYNC_SINGLY_MAX;
+use super::staging::{SYNC_SINGLY_MAX, is_synced_at_once};
 use super::{Hands, locked};
 use crate::world::disk::system;
 
@@ -131,9 +131,12 @@ impl Hands {
         fs::fchmod(&fd, system::mode(wanted.mode & system::MODE_SYNCED)).map_err(said)?;
         fs::futimens(&fd, &times(wanted.mtime_ns)).map_err(said)?;
         let key = system::key_of(&system::stat_of(&fd).map_err(said)?);
-        // Held open only as long as few are: more are made durable by one call.
+        // Held open only as long as few are: more are made durable by one call, or one by one.
+        // Opened again it could not be, if its mode forbids.
         if files.len() <= SYNC_SINGLY_MAX {
             files.push(fd);
+        } else if !is_synced_at_once(files.len()) {
+            io::retry_on_intr(|| fs::fsync(&fd)).map_err(said)?;
         }
         Ok(key)
     }
@@ -163,7 +166,7 @@ impl Hands {
     }
 
     fn sync_readied(&self, files: &[OwnedFd]) -> io::Result<()> {
-        if files.len() > SYNC_SINGLY_MAX {
+        if is_synced_at_once(files.len()) {
             return system::sync_file_system(self.staging());
         }
         // The names in staging need not last: without one, the bytes are fetched again.

@@ -15,9 +15,14 @@ use super::fill::{copy_bytes, hash_of, write_sparse};
 use super::{Hands, LARGE_BYTES_MIN, locked};
 use crate::world::disk::{self, DiskError, holes, system};
 
-/// Up to this many files are made durable one by one; more by one `syncfs`, which waits for
-/// everybody's dirty pages but only once.
+/// Up to this many files are made durable one by one; more by one `syncfs` where that is allowed,
+/// which waits for everybody's dirty pages but only once.
 pub(super) const SYNC_SINGLY_MAX: usize = 8;
+
+/// Tells whether so many files are made durable by one call.
+pub(super) fn is_synced_at_once(files: usize) -> bool {
+    files > SYNC_SINGLY_MAX && system::can_sync_file_systems()
+}
 
 /// Why bytes could not be staged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -271,21 +276,21 @@ impl Hands {
             }
         }
         let failed = |content: ContentId, source| StageError::Refused { content, source };
-        if contents.len() <= SYNC_SINGLY_MAX {
-            for content in contents {
-                let fd = self.open_staged(*content).map_err(|e| failed(*content, e))?;
-                if let Err(errno) = io::retry_on_intr(|| fs::fsync(&fd)) {
-                    self.discard(*content);
-                    return Err(failed(*content, errno));
-                }
-            }
-            let last = contents.last().copied().unwrap_or(ContentId::NONE);
-            return system::sync_directory(self.staging()).map_err(|e| failed(last, e));
+        if is_synced_at_once(contents.len()) {
+            return system::sync_file_system(self.staging()).map_err(|errno| {
+                contents.iter().for_each(|content| self.discard(*content));
+                failed(contents[0], errno)
+            });
         }
-        system::sync_file_system(self.staging()).map_err(|errno| {
-            contents.iter().for_each(|content| self.discard(*content));
-            failed(contents[0], errno)
-        })
+        for content in contents {
+            let fd = self.open_staged(*content).map_err(|e| failed(*content, e))?;
+            if let Err(errno) = io::retry_on_intr(|| fs::fsync(&fd)) {
+                self.discard(*content);
+                return Err(failed(*content, errno));
+            }
+        }
+        let last = contents.last().copied().unwrap_or(ContentId::NONE);
+        system::sync_directory(self.staging()).map_err(|e| failed(last, e))
     }
 
     fn open_staged(&self, content: ContentId) -> io::Result<OwnedFd> {

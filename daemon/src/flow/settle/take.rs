@@ -8,7 +8,7 @@ use rustix::io;
 use syncd_core::flow::settle::{Expect, Job, Placed, SettleError, Step, Ticket};
 use syncd_core::model::{ContentId, Kind, RelPath, StatKey};
 
-use super::staging::SYNC_SINGLY_MAX;
+use super::staging::is_synced_at_once;
 use super::together::Swaps;
 use super::{Hands, Moment};
 use crate::world::disk::{DiskError, system};
@@ -150,8 +150,9 @@ impl Hands {
         if dirs.is_empty() && files.is_empty() {
             return Ok(());
         }
-        if dirs.len() + files.len() > SYNC_SINGLY_MAX {
-            return system::sync_file_system(self.root().fd());
+        let root = self.root().fd();
+        if is_synced_at_once(dirs.len() + files.len()) {
+            return system::sync_file_system(root);
         }
         for path in files {
             match self.root().open_file(path) {
@@ -159,7 +160,7 @@ impl Hands {
                 // Moved away, or no file: its directory is synced.
                 Err(DiskError::Missing { .. } | DiskError::OtherKind { .. }) => {}
                 // Not readable, so not to be synced by itself.
-                Err(_) => return system::sync_file_system(self.root().fd()),
+                Err(_) => return system::sync_file_system(root),
             }
         }
         // What was displaced first: a name that is gone must not be gone with its bytes.
@@ -168,7 +169,7 @@ impl Hands {
             match self.root().open_dir(dir) {
                 Ok(fd) => system::sync_directory(std::os::fd::AsFd::as_fd(&fd))?,
                 Err(DiskError::Missing { .. } | DiskError::NoWay { .. }) => {}
-                Err(_) => return system::sync_file_system(self.root().fd()),
+                Err(_) => return system::sync_file_system(root),
             }
         }
         Ok(())

@@ -183,7 +183,14 @@ fn unsupported(index: &FolderIndex) -> Option<BTreeSet<ContentId>> {
 /// Starts the worker that makes users' bytes durable, all of the root's disk at once.
 pub(super) fn start_syncing(folder: Folder, parts: Parts) -> std::io::Result<Worker<Seq>> {
     Worker::start(format!("sync {}", folder.id()), move |orders: Receiver<Seq>| {
+        if !system::can_sync_file_systems() {
+            // What is not known to be durable is looked at again after a power loss.
+            tracing::info!(folder = %folder.id(), "this system does not allow syncfs");
+        }
         while let Ok(seq) = orders.recv() {
+            if !system::can_sync_file_systems() {
+                continue;
+            }
             let root = parts.root.open_dir(&RelPath::root());
             match root.map(|fd| system::sync_file_system(fd.as_fd())) {
                 Ok(Ok(())) => folder.note(Note::BytesDurable(seq)),

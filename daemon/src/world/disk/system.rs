@@ -3,6 +3,8 @@
 //! Everything here is about one descriptor and names relative to it; nothing follows a symlink.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+#[cfg(target_os = "linux")]
+use std::sync::OnceLock;
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{self, Errno};
@@ -293,6 +295,25 @@ pub fn reserve(fd: BorrowedFd<'_>, offset: u64, bytes: u64) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 pub fn reserve(_fd: BorrowedFd<'_>, _offset: u64, _bytes: u64) -> io::Result<()> {
     Err(Errno::OPNOTSUPP)
+}
+
+/// Tells whether the kernel, and the sandbox we may be in, allow [`sync_file_system`]. It is tried
+/// once, with a pipe, whose file system has nothing to write.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn can_sync_file_systems() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| match std::io::pipe() {
+        Ok((end, _)) => !matches!(fs::syncfs(&end), Err(Errno::NOSYS | Errno::PERM)),
+        Err(_) => true,
+    })
+}
+
+/// Tells whether [`sync_file_system`] is allowed, as it always is here.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn can_sync_file_systems() -> bool {
+    true
 }
 
 /// Makes everything on the descriptor's file system durable.

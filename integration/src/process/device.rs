@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{binary, eventually};
+use super::{binary, eventually, is_long};
 
 /// How long a daemon may take to answer after it was started. An unoptimised build on a busy
 /// machine that reads its index again takes seconds.
 const START_MAX: Duration = Duration::from_secs(30);
 
 /// How long any command may take. The longest flush asked for here is shorter.
-const COMMAND_MAX: Duration = Duration::from_secs(1_200);
+const COMMAND_MAX: Duration = Duration::from_secs(1_500);
 
 /// How much of a log is shown when a test fails.
 const LOG_BYTES_MAX: u64 = 12_000;
@@ -48,6 +48,7 @@ pub struct Device {
     words: Vec<String>,
     child: Option<Child>,
     boot: Option<String>,
+    log: PathBuf,
 }
 
 /// What a command said.
@@ -72,6 +73,7 @@ impl Device {
         let mut device = Self {
             name: name.to_owned(),
             root: dir.join(format!("{name}-work")),
+            log: home.join("syncd.log"),
             home,
             id: String::new(),
             port: (listen == Listen::Port).then(free_port),
@@ -262,7 +264,7 @@ impl Device {
     /// Runs `syncctl` with `arguments` for this home.
     ///
     /// # Panics
-    /// When it does not end within 20 minutes.
+    /// When it does not end within 25 minutes.
     #[track_caller]
     pub fn ctl(&self, arguments: &[impl AsRef<OsStr>]) -> Answer {
         let mut command = Command::new(binary("syncctl"));
@@ -334,10 +336,11 @@ impl Device {
     /// Waits until all that lies here now is durable on the connected devices.
     ///
     /// # Panics
-    /// When `syncctl flush` says no or does not return within 2 minutes.
+    /// When `syncctl flush` says no or does not return within 2 minutes, or 20 of a long run.
     #[track_caller]
     pub fn flush(&self) {
-        self.ok(&["flush", "--timeout", "2m"]);
+        let seconds = if is_long() { 1_200 } else { 120 };
+        self.ok(&["flush", "--timeout", &format!("{seconds}s")]);
     }
 
     /// Returns the most memory that the daemon ever had resident since it was started, in bytes.
@@ -353,10 +356,15 @@ impl Device {
         1024 * kib.and_then(|kib| kib.parse::<u64>().ok()).expect("the kernel tells VmHWM")
     }
 
+    /// Lets the daemon write its log elsewhere than into its home, from its next start on.
+    pub fn logs_to(&mut self, path: PathBuf) {
+        self.log = path;
+    }
+
     /// Returns where the daemon's log is written.
     #[must_use]
-    pub fn log_path(&self) -> PathBuf {
-        self.home.join("syncd.log")
+    pub fn log_path(&self) -> &Path {
+        &self.log
     }
 
     /// Returns the end of the daemon's log.

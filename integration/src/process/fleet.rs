@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Device, Listen, Proxy, differences, eventually};
+use super::{Device, Listen, Proxy, differences, eventually, is_long};
 
 /// The id of the folder that is shared.
 pub const FOLDER: &str = "work";
@@ -16,6 +16,9 @@ const OFFER_MAX: Duration = Duration::from_secs(30);
 
 /// How long two devices may take until they hold the same. Unoptimised builds take their time.
 const AGREE_MAX: Duration = Duration::from_secs(120);
+
+/// How long they may take over what only long runs give them: gigabytes, and 100,000 files.
+const AGREE_LONG_MAX: Duration = Duration::from_secs(1_200);
 
 /// A directory that vanishes with its owner, unless `SYNCD_KEEP` is set.
 #[derive(Debug)]
@@ -117,6 +120,15 @@ impl Pair {
         pair
     }
 
+    /// Makes two devices that are not running and do not know each other. The devbox's home and
+    /// folder lie in `aside`, seen from the scratch directory.
+    #[must_use]
+    pub fn idle(scratch: Scratch, aside: &str) -> Self {
+        let laptop = Device::init(scratch.path(), "laptop", Listen::Port);
+        let devbox = Device::init(&scratch.path().join(aside), "devbox", Listen::Port);
+        Self { laptop, devbox, proxy: None, scratch }
+    }
+
     fn made(laptop: Listen) -> Self {
         let scratch = Scratch::new();
         let laptop = Device::init(scratch.path(), "laptop", laptop);
@@ -156,7 +168,7 @@ impl Pair {
     /// Waits until both hold the same, with nothing left to tell.
     ///
     /// # Panics
-    /// When that takes more than 2 minutes.
+    /// When that takes more than 2 minutes, or 20 of a long run.
     #[track_caller]
     pub fn agree(&self) {
         agree(&[&self.laptop, &self.devbox]);
@@ -221,7 +233,7 @@ impl Fleet {
     /// Waits until all that run hold the same, with nothing left to tell.
     ///
     /// # Panics
-    /// When that takes more than 2 minutes.
+    /// When that takes more than 2 minutes, or 20 of a long run.
     #[track_caller]
     pub fn agree(&self) {
         agree(&self.devices.iter().collect::<Vec<_>>());
@@ -280,7 +292,8 @@ pub fn share(from: &Device, to: &Device) {
 /// Waits until `devices` hold the same and each has told the others so.
 #[track_caller]
 fn agree(devices: &[&Device]) {
-    eventually(AGREE_MAX, "all hold the same", || {
+    let wait_max = if is_long() { AGREE_LONG_MAX } else { AGREE_MAX };
+    eventually(wait_max, "all hold the same", || {
         for device in devices {
             let answer = device.ctl(&["flush", "--timeout", "60s"]);
             if answer.code != 0 {

@@ -2,7 +2,7 @@
 //! real daemons.
 
 #[cfg(target_os = "linux")]
-pub mod folding;
+pub mod fuse;
 pub mod hostile;
 pub mod process;
 pub mod sim;

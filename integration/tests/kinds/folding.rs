@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use syncd_integration::folding::{Folding, Form};
+use syncd_integration::fuse::{Form, Mounted};
 use syncd_integration::process::{
     Device, FOLDER, Listen, Pair, Scratch, differences, eventually, introduce, nodes, share, write,
 };
@@ -17,7 +17,7 @@ use super::{NOTICE_MAX, await_no_problem, problem_of};
 ///
 /// The disk goes first, so that nothing is in the way when the directories go.
 struct Uneven {
-    _disk: Folding,
+    _disk: Mounted,
     pair: Pair,
 }
 
@@ -25,7 +25,7 @@ struct Uneven {
 fn uneven(form: Form) -> Option<Uneven> {
     let pair = Pair::acquainted();
     fs::create_dir_all(pair.devbox.root()).unwrap();
-    let disk = Folding::mount(pair.devbox.root(), form)?;
+    let disk = Mounted::mount(pair.devbox.root(), form)?;
     share(&pair.laptop, &pair.devbox);
     Some(Uneven { _disk: disk, pair })
 }
@@ -209,7 +209,7 @@ fn a_hub_forwards_what_it_cannot_hold() {
     devices.iter_mut().for_each(Device::start);
     let [hub, one, two] = &devices;
     fs::create_dir_all(hub.root()).unwrap();
-    let Some(_disk) = Folding::mount(hub.root(), Form::Kept) else { return };
+    let Some(_disk) = Mounted::mount(hub.root(), Form::Kept) else { return };
     for other in [one, two] {
         introduce(hub, other, &other.address());
         share(hub, other);

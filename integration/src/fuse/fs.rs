@@ -11,7 +11,7 @@ use fuser::{
     ReplyEmpty, ReplyEntry, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use super::Disk;
+use super::Asked;
 use super::tree::What;
 
 /// The kernel remembers no name: under which spelling it was asked for is not what it is called.
@@ -55,7 +55,7 @@ fn value(reply: ReplyXattr, size: u32, answer: Result<Vec<u8>, Errno>) {
     }
 }
 
-impl Filesystem for Disk {
+impl Filesystem for Asked {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         entry(reply, self.with(|tree| tree.find(parent, name)));
     }
@@ -82,7 +82,7 @@ impl Filesystem for Disk {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let answer = self.with(|tree| {
+        let answer = self.change(&[], |tree| {
             let (node, now) = (tree.node_mut(ino)?, SystemTime::now());
             node.attr.ctime = now;
             node.attr.perm = mode.map_or(node.attr.perm, |mode| (mode & 0o7777) as u16);
@@ -106,7 +106,7 @@ impl Filesystem for Disk {
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
         let answer = self.with(|tree| match &tree.node(ino)?.what {
             What::Link(target) => Ok(target.clone()),
-            What::Directory(_) | What::File(_) => Err(Errno::EINVAL),
+            What::Directory(_) | What::File(_) | What::Socket => Err(Errno::EINVAL),
         });
         data(reply, answer);
     }
@@ -121,7 +121,7 @@ impl Filesystem for Disk {
         reply: ReplyEntry,
     ) {
         let what = What::Directory(Default::default());
-        entry(reply, self.with(|tree| tree.make(parent, name, what, mode & !umask)));
+        entry(reply, self.change(&[parent], |tree| tree.make(parent, name, what, mode & !umask)));
     }
 
     fn create(
@@ -135,13 +135,32 @@ impl Filesystem for Disk {
         reply: ReplyCreate,
     ) {
         let what = What::File(Vec::new());
-        match self.with(|tree| tree.make(parent, name, what, mode & !umask)) {
+        match self.change(&[parent], |tree| tree.make(parent, name, what, mode & !umask)) {
             Ok(attr) => {
                 let handle = FileHandle(0);
                 reply.created(&NO_TIME, &attr, Generation(0), handle, FopenFlags::empty());
             }
             Err(error) => reply.error(error),
         }
+    }
+
+    fn mknod(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        _: u32,
+        reply: ReplyEntry,
+    ) {
+        let made = match mode & libc::S_IFMT {
+            libc::S_IFSOCK => {
+                self.change(&[parent], |tree| tree.make(parent, name, What::Socket, mode & !umask))
+            }
+            _ => Err(Errno::EPERM),
+        };
+        entry(reply, made);
     }
 
     fn symlink(
@@ -153,19 +172,19 @@ impl Filesystem for Disk {
         reply: ReplyEntry,
     ) {
         let what = What::Link(target.as_os_str().as_bytes().to_vec());
-        entry(reply, self.with(|tree| tree.make(parent, name, what, 0o777)));
+        entry(reply, self.change(&[parent], |tree| tree.make(parent, name, what, 0o777)));
     }
 
     fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        entry(reply, self.with(|tree| tree.link(ino, parent, name)));
+        entry(reply, self.change(&[parent], |tree| tree.link(ino, parent, name)));
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(reply, self.with(|tree| tree.remove(parent, name, false)));
+        empty(reply, self.change(&[parent], |tree| tree.remove(parent, name, false)));
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(reply, self.with(|tree| tree.remove(parent, name, true)));
+        empty(reply, self.change(&[parent], |tree| tree.remove(parent, name, true)));
     }
 
     fn rename(
@@ -178,7 +197,9 @@ impl Filesystem for Disk {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let renamed = self.with(|tree| tree.rename((parent, name), (new_parent, new_name), flags));
+        let renamed = self.change(&[parent, new_parent], |tree| {
+            tree.rename((parent, name), (new_parent, new_name), flags)
+        });
         empty(reply, renamed);
     }
 
@@ -198,7 +219,7 @@ impl Filesystem for Disk {
                 let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 Ok(bytes[from..bytes.len().min(from + size as usize)].to_vec())
             }
-            What::Directory(_) | What::Link(_) => Err(Errno::EISDIR),
+            What::Directory(_) | What::Link(_) | What::Socket => Err(Errno::EISDIR),
         });
         data(reply, answer);
     }
@@ -215,7 +236,7 @@ impl Filesystem for Disk {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let answer = self.with(|tree| {
+        let answer = self.change(&[], |tree| {
             let node = tree.node_mut(ino)?;
             let What::File(bytes) = &mut node.what else { return Err(Errno::EISDIR) };
             let from = usize::try_from(offset).map_err(|_| Errno::EFBIG)?;
@@ -236,12 +257,12 @@ impl Filesystem for Disk {
         reply.ok();
     }
 
-    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        reply.ok();
+    fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        empty(reply, self.sync(ino));
     }
 
-    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        reply.ok();
+    fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        empty(reply, self.sync(ino));
     }
 
     fn readdir(
@@ -281,7 +302,7 @@ impl Filesystem for Disk {
         _: u32,
         reply: ReplyEmpty,
     ) {
-        let done = self.with(|tree| {
+        let done = self.change(&[], |tree| {
             tree.node_mut(ino)?.attributes.insert(name.to_owned(), data.to_vec());
             Ok(())
         });

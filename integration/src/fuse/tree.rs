@@ -9,6 +9,9 @@ use fuser::{Errno, FileAttr, FileType, INodeNo};
 use super::Form;
 use super::names::{decomposed, folded};
 
+/// The names in a directory: as listed and the node, by what the disk takes them for.
+pub(super) type Names = BTreeMap<String, (String, u64)>;
+
 /// Everything there is.
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -18,7 +21,7 @@ pub(super) struct Tree {
 }
 
 /// One thing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) attr: FileAttr,
     pub(super) what: What,
@@ -26,12 +29,12 @@ pub(super) struct Node {
 }
 
 /// What a thing is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum What {
-    /// The name as listed and the node, by folded name.
-    Directory(BTreeMap<String, (String, u64)>),
+    Directory(Names),
     File(Vec<u8>),
     Link(Vec<u8>),
+    Socket,
 }
 
 impl Tree {
@@ -50,10 +53,31 @@ impl Tree {
         self.nodes.get_mut(&ino.0).ok_or(Errno::ENOENT)
     }
 
-    fn names(&mut self, dir: INodeNo) -> Result<&mut BTreeMap<String, (String, u64)>, Errno> {
+    fn names_mut(&mut self, dir: INodeNo) -> Result<&mut Names, Errno> {
         match &mut self.node_mut(dir)?.what {
             What::Directory(names) => Ok(names),
-            What::File(_) | What::Link(_) => Err(Errno::ENOTDIR),
+            What::File(_) | What::Link(_) | What::Socket => Err(Errno::ENOTDIR),
+        }
+    }
+
+    /// Returns the names in a directory; none where there is no directory.
+    pub(super) fn names(&self, dir: INodeNo) -> Names {
+        match self.node(dir).map(|node| &node.what) {
+            Ok(What::Directory(names)) => names.clone(),
+            _ => Names::new(),
+        }
+    }
+
+    /// Returns all nodes, by number.
+    pub(super) fn nodes_mut(&mut self) -> &mut BTreeMap<u64, Node> {
+        &mut self.nodes
+    }
+
+    /// Returns what this disk takes a name for.
+    fn key(&self, name: &str) -> String {
+        match self.form {
+            Form::Exact => name.to_owned(),
+            Form::Kept | Form::Decomposed => folded(name),
         }
     }
 
@@ -68,8 +92,8 @@ impl Tree {
     }
 
     pub(super) fn find(&mut self, dir: INodeNo, name: &OsStr) -> Result<FileAttr, Errno> {
-        let key = folded(text(name)?);
-        let ino = self.names(dir)?.get(&key).map(|(_, ino)| *ino).ok_or(Errno::ENOENT)?;
+        let key = self.key(text(name)?);
+        let ino = self.names_mut(dir)?.get(&key).map(|(_, ino)| *ino).ok_or(Errno::ENOENT)?;
         Ok(self.node(INodeNo(ino))?.attr)
     }
 
@@ -80,6 +104,7 @@ impl Tree {
             What::Directory(_) => (FileType::Directory, 0),
             What::File(bytes) => (FileType::RegularFile, bytes.len()),
             What::Link(target) => (FileType::Symlink, target.len()),
+            What::Socket => (FileType::Socket, 0),
         };
         let attr = FileAttr {
             ino: INodeNo(ino),
@@ -122,10 +147,11 @@ impl Tree {
     fn enter(&mut self, dir: INodeNo, name: &OsStr, ino: u64) -> Result<(), Errno> {
         let name = text(name)?;
         let listed = match self.form {
-            Form::Kept => name.to_owned(),
+            Form::Exact | Form::Kept => name.to_owned(),
             Form::Decomposed => decomposed(name),
         };
-        self.names(dir)?.insert(folded(name), (listed, ino));
+        let key = self.key(name);
+        self.names_mut(dir)?.insert(key, (listed, ino));
         self.touch(dir)
     }
 
@@ -157,11 +183,13 @@ impl Tree {
         match &self.node(there.ino)?.what {
             What::Directory(_) if !directory => return Err(Errno::EISDIR),
             What::Directory(names) if !names.is_empty() => return Err(Errno::ENOTEMPTY),
-            What::File(_) | What::Link(_) if directory => return Err(Errno::ENOTDIR),
-            What::Directory(_) | What::File(_) | What::Link(_) => {}
+            What::File(_) | What::Link(_) | What::Socket if directory => {
+                return Err(Errno::ENOTDIR);
+            }
+            What::Directory(_) | What::File(_) | What::Link(_) | What::Socket => {}
         }
-        let key = folded(text(name)?);
-        self.names(dir)?.remove(&key);
+        let key = self.key(text(name)?);
+        self.names_mut(dir)?.remove(&key);
         self.touch(dir)?;
         // The node stays for whoever has it open; tests are short.
         let node = self.node_mut(there.ino)?;
@@ -179,12 +207,12 @@ impl Tree {
     ) -> Result<(), Errno> {
         let moved = self.find(dir, name)?;
         let replaced = self.find(new_dir, new_name).ok();
-        let (key, new_key) = (folded(text(name)?), folded(text(new_name)?));
+        let (key, new_key) = (self.key(text(name)?), self.key(text(new_name)?));
         let is_itself = (dir, &key) == (new_dir, &new_key);
         if flags.contains(fuser::RenameFlags::RENAME_EXCHANGE) {
             let other = replaced.ok_or(Errno::ENOENT)?;
             for (dir, key, ino) in [(dir, key, other.ino), (new_dir, new_key, moved.ino)] {
-                if let Some(entry) = self.names(dir)?.get_mut(&key) {
+                if let Some(entry) = self.names_mut(dir)?.get_mut(&key) {
                     entry.1 = ino.0;
                 }
                 self.touch(ino)?;
@@ -197,7 +225,7 @@ impl Tree {
             }
             self.remove(new_dir, new_name, replaced.kind == FileType::Directory)?;
         }
-        self.names(dir)?.remove(&key);
+        self.names_mut(dir)?.remove(&key);
         self.enter(new_dir, new_name, moved.ino.0)?;
         self.touch(dir)?;
         self.node_mut(moved.ino)?.attr.ctime = SystemTime::now();

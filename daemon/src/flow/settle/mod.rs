@@ -25,6 +25,7 @@ mod check;
 pub mod decoders;
 mod displace;
 mod dress;
+mod durable;
 mod fill;
 mod inherit;
 mod journal;

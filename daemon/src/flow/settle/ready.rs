@@ -11,8 +11,8 @@ use rustix::io::{self, Errno};
 use syncd_core::flow::settle::{Job, SettleError, Step, Ticket};
 use syncd_core::model::{ContentId, Kind, RelPath, StatKey};
 
+use super::durable::{SYNC_SINGLY_MAX, is_synced_at_once};
 use super::fill::copy_bytes;
-use super::staging::{SYNC_SINGLY_MAX, is_synced_at_once};
 use super::{Hands, locked};
 use crate::world::disk::system;
 

@@ -11,18 +11,10 @@ use rustix::io::{self, Errno};
 use syncd_core::flow::settle::SettleError;
 use syncd_core::model::{ContentId, Kind, RelPath};
 
+use super::durable::is_synced_at_once;
 use super::fill::{copy_bytes, hash_of, write_sparse};
 use super::{Hands, LARGE_BYTES_MIN, locked};
 use crate::world::disk::{self, DiskError, holes, system};
-
-/// Up to this many files are made durable one by one; more by one `syncfs` where that is allowed,
-/// which waits for everybody's dirty pages but only once.
-pub(super) const SYNC_SINGLY_MAX: usize = 8;
-
-/// Tells whether so many files are made durable by one call.
-pub(super) fn is_synced_at_once(files: usize) -> bool {
-    files > SYNC_SINGLY_MAX && system::can_sync_file_systems()
-}
 
 /// Why bytes could not be staged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

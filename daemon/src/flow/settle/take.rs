@@ -8,7 +8,7 @@ use rustix::io;
 use syncd_core::flow::settle::{Expect, Job, Placed, SettleError, Step, Ticket};
 use syncd_core::model::{ContentId, Kind, RelPath, StatKey};
 
-use super::staging::is_synced_at_once;
+use super::durable::is_synced_at_once;
 use super::together::Swaps;
 use super::{Hands, Moment};
 use crate::world::disk::{DiskError, system};

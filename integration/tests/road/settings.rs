@@ -158,10 +158,16 @@ fn folders_that_are_written_into_the_settings_by_hand_count_at_once() {
     assert_eq!(ids(&pair.laptop), [FOLDER], "and not used");
     edit(&format!("{whole}\n{}", second(&other)));
     await_ids(&["second", FOLDER]);
-    let told = pair.laptop.json(&["status"])["problems"].clone();
-    assert_eq!(told, serde_json::json!([]), "it is mended");
+    eventually(SHOWS_MAX, "it is mended", || {
+        let told = pair.laptop.json(&["status"])["problems"].clone();
+        if told == serde_json::json!([]) { Ok(()) } else { Err(told.to_string()) }
+    });
     let place = pair.aside("second-place");
-    pair.devbox.ok(&["folder", "accept", "second", &place.display().to_string()]);
+    eventually(SHOWS_MAX, "it is offered and taken", || {
+        let path = place.display().to_string();
+        let taken = pair.devbox.ctl(&["folder", "accept", "second", &path]);
+        if taken.code == 0 { Ok(()) } else { Err(taken.stderr) }
+    });
     await_text(&place.join("x"), "x");
 
     let moved = pair.aside("moved");

@@ -60,6 +60,14 @@ impl Filesystem for Asked {
         entry(reply, self.with(|tree| tree.find(parent, name)));
     }
 
+    fn forget(&self, _: &Request, ino: INodeNo, _: u64) {
+        self.with(|tree| {
+            if let Ok(node) = tree.node_mut(ino) {
+                node.forgotten = true;
+            }
+        });
+    }
+
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         attributes(reply, self.with(|tree| tree.node(ino).map(|node| node.attr)));
     }

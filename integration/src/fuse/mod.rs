@@ -98,7 +98,10 @@ impl Mounted {
     /// Lets no strike come any more, and the disk go on; returns how many changes there were
     /// since it was armed.
     pub fn calm(&self) -> u64 {
-        self.with(|disk| disk.faults.calm())
+        self.with(|disk| {
+            disk.platter.sweep(&mut disk.tree);
+            disk.faults.calm()
+        })
     }
 
     /// Takes from the disk what a power loss may take from it now. Nobody may be using it.

@@ -5,7 +5,7 @@
 //! their order, up to any one of them, and at least up to the last that a synced directory took
 //! part in. The content of a file comes whenever it likes, and surely when it is synced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fuser::{Errno, FileType, INodeNo};
 
@@ -103,11 +103,30 @@ impl Platter {
             }
         }
         // What is there after a power loss is durable.
+        let mut names = BTreeMap::from([(INodeNo::ROOT.0, 1)]);
+        for (_, ino) in self.names.values().flat_map(Names::values) {
+            *names.entry(*ino).or_insert(0) += 1;
+        }
         for (ino, node) in tree.nodes_mut() {
+            node.attr.nlink = names.get(ino).copied().unwrap_or_default();
             if node.attr.kind == FileType::RegularFile {
                 self.files.insert(*ino, node.clone());
             }
         }
+    }
+
+    /// Gives back the room of what has no name, neither now nor after a power loss, and that
+    /// nobody has open.
+    pub(super) fn sweep(&mut self, tree: &mut Tree) {
+        let durable = self.names.values().flat_map(Names::values).map(|(_, ino)| *ino);
+        let coming = self.pending.iter().flatten().filter_map(|(.., there)| there.as_ref());
+        let named: BTreeSet<u64> = durable.chain(coming.map(|(_, ino)| *ino)).collect();
+        tree.nodes_mut().retain(|ino, node| {
+            *ino == INodeNo::ROOT.0 || node.attr.nlink > 0 || !node.forgotten || named.contains(ino)
+        });
+        let nodes = tree.nodes_mut();
+        self.files.retain(|ino, _| nodes.contains_key(ino));
+        self.names.retain(|ino, _| nodes.contains_key(ino));
     }
 }
 

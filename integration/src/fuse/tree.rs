@@ -26,6 +26,8 @@ pub(super) struct Node {
     pub(super) attr: FileAttr,
     pub(super) what: What,
     pub(super) attributes: BTreeMap<OsString, Vec<u8>>,
+    /// Whether the kernel knows nothing of it any more.
+    pub(super) forgotten: bool,
 }
 
 /// What a thing is.
@@ -94,7 +96,9 @@ impl Tree {
     pub(super) fn find(&mut self, dir: INodeNo, name: &OsStr) -> Result<FileAttr, Errno> {
         let key = self.key(text(name)?);
         let ino = self.names_mut(dir)?.get(&key).map(|(_, ino)| *ino).ok_or(Errno::ENOENT)?;
-        Ok(self.node(INodeNo(ino))?.attr)
+        let node = self.node_mut(INodeNo(ino))?;
+        node.forgotten = false;
+        Ok(node.attr)
     }
 
     fn add(&mut self, what: What, mode: u32) -> u64 {
@@ -123,7 +127,7 @@ impl Tree {
             blksize: 4096,
             flags: 0,
         };
-        self.nodes.insert(ino, Node { attr, what, attributes: BTreeMap::new() });
+        self.nodes.insert(ino, Node { attr, what, attributes: BTreeMap::new(), forgotten: false });
         ino
     }
 
@@ -191,7 +195,7 @@ impl Tree {
         let key = self.key(text(name)?);
         self.names_mut(dir)?.remove(&key);
         self.touch(dir)?;
-        // The node stays for whoever has it open; tests are short.
+        // The node stays for whoever has it open.
         let node = self.node_mut(there.ino)?;
         node.attr.nlink = node.attr.nlink.saturating_sub(1);
         node.attr.ctime = SystemTime::now();

@@ -87,7 +87,7 @@ impl Bench {
                 }
                 ends += 1;
             }
-            nth += if is_long() { 1 } else { 1 + nth };
+            nth += if is_long() { 1 } else { 2 + 2 * nth };
         }
     }
 

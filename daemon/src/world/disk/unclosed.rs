@@ -29,6 +29,9 @@ const REMEMBERED_MAX: usize = 4_096;
 /// A file that changed longer ago is not new to a look: what happened to it was heard.
 const NEW_NS: i64 = 2_000_000_000;
 
+/// How long a file is waited for to be closed.
+const CLOSE_WAIT: Duration = Duration::from_millis(CLOSE_WAIT_MS_MAX);
+
 /// Files that were written and not closed since, as far as is known. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Unclosed {
@@ -39,6 +42,8 @@ pub struct Unclosed {
 struct Written {
     /// Since when it is waited for.
     since: Instant,
+    /// When it was heard of last.
+    heard: Instant,
     /// Whether it was found open, and not only heard of: a change of its mode is heard too.
     is_open: bool,
 }
@@ -55,10 +60,13 @@ impl Unclosed {
             files.clear();
         }
         let now = Instant::now();
-        let file = files.entry(path.clone()).or_insert(Written { since: now, is_open: false });
-        if !file.is_open && !file.is_waited_for() {
+        let new = Written { since: now, heard: now, is_open: false };
+        let file = files.entry(path.clone()).or_insert(new);
+        // What was quiet for long is written anew; a log goes on, and was waited for once.
+        if !file.is_open && file.heard.elapsed() >= CLOSE_WAIT {
             file.since = now;
         }
+        file.heard = now;
     }
 
     /// Tells whether it was written and not closed since, as far as is known.
@@ -109,7 +117,7 @@ impl Unclosed {
 
 impl Written {
     fn is_waited_for(&self) -> bool {
-        self.since.elapsed() < Duration::from_millis(CLOSE_WAIT_MS_MAX)
+        self.since.elapsed() < CLOSE_WAIT
     }
 }
 
@@ -117,14 +125,28 @@ impl Written {
 impl Unclosed {
     /// Lets the wait for a file be over.
     pub(crate) fn expire(&self, path: &RelPath) {
-        let long_ago = Duration::from_millis(CLOSE_WAIT_MS_MAX);
-        self.files().entry(path.clone()).and_modify(|file| file.since -= long_ago);
+        self.files().entry(path.clone()).and_modify(|file| {
+            file.since -= CLOSE_WAIT;
+            file.heard -= CLOSE_WAIT;
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_that_goes_on_is_waited_for_once() {
+        let (unclosed, path) = (Unclosed::default(), RelPath::parse("log").unwrap());
+        unclosed.heard(&path, false);
+        unclosed.files().entry(path.clone()).and_modify(|file| file.since -= CLOSE_WAIT);
+        unclosed.heard(&path, false);
+        assert!(!unclosed.files()[&path].is_waited_for(), "it was written all the time");
+        unclosed.expire(&path);
+        unclosed.heard(&path, false);
+        assert!(unclosed.files()[&path].is_waited_for(), "it is written anew after a pause");
+    }
 
     #[test]
     fn what_is_remembered_has_an_end() {

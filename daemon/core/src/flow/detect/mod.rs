@@ -99,7 +99,8 @@ pub const WAIT_MS_MAX: u64 = 2_000;
 
 /// A file that a program is writing is waited for, to be closed, for so long at most. Longer than a
 /// busy machine lets a program wait between two writes; what is held open for longer is a log.
-pub const CLOSE_WAIT_MS_MAX: u64 = WAIT_MS_MAX;
+/// Well below [`WAIT_MS_MAX`], so that a log that is written without end is waited for once only.
+pub const CLOSE_WAIT_MS_MAX: u64 = 500;
 
 /// The wait before looking once more: longer than any tick of a file system's clock.
 pub const AGAIN_MS: u64 = 25;

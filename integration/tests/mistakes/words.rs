@@ -18,8 +18,11 @@ fn devices_and_folders_that_nobody_knows_are_named_and_near_ones_proposed() {
     let id = pair.devbox.id();
     let last = if id.ends_with('A') { 'B' } else { 'A' };
     let typo = format!("{}{last}", &id[..id.len() - 1]);
-    let swapped =
-        format!("{}{}{}", &id[..2], &id[2..4].chars().rev().collect::<String>(), &id[4..]);
+    // Two that differ: of equal ones nobody could tell.
+    let group = &id.as_bytes()[..7];
+    let at = (0..6).find(|at| group[*at] != group[at + 1]).expect("a group has two that differ");
+    let turned: String = id[at..at + 2].chars().rev().collect();
+    let swapped = format!("{}{turned}{}", &id[..at], &id[at + 2..]);
     let root = laptop.root().display().to_string();
     let elsewhere = pair.aside("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
